@@ -1,0 +1,1 @@
+"""The nouns: whatever outlives a process. msgspec only; nothing here acts."""

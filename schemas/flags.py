@@ -1,0 +1,125 @@
+"""What the reconciler decided: `sync.flags.v1`."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct
+
+from schemas.bookings import Attendee
+
+
+class SyncStatus(StrEnum):
+    """`calcom_sync_status`, to the letter of the document that specified it."""
+
+    SYNCED = "synced"
+    PENDING = "pending"
+    FAILED = "failed"
+    ORPHANED_LOCAL = "orphaned_local"
+    ORPHANED_CALCOM = "orphaned_calcom"
+    VERIFICATION_PENDING = "verification_pending"
+
+
+class Kind(StrEnum):
+    """Why a record needs a human: `sync_error_code`."""
+
+    ORPHANED_LOCAL = "ORPHANED_LOCAL"
+    ORPHANED_CALCOM = "ORPHANED_CALCOM"
+    DATA_MISMATCH = "DATA_MISMATCH"
+    VERIFICATION_ERROR = "VERIFICATION_ERROR"
+    AMBIGUOUS_MATCH = "AMBIGUOUS_MATCH"
+
+
+class FlagType(StrEnum):
+    """The `type` of a record on `sync.flags.v1`."""
+
+    ORPHANED_LOCAL = "sync.orphaned_local"
+    ORPHANED_CALCOM = "sync.orphaned_calcom"
+    DATA_MISMATCH = "sync.data_mismatch"
+    VERIFICATION_ERROR = "sync.verification_error"
+    AMBIGUOUS = "sync.ambiguous"
+    RESOLVED = "sync.resolved"
+    WEBHOOK_SILENT = "sync.webhook_silent"
+    THRESHOLD = "sync.threshold"
+
+
+class Inconsistency(Struct, frozen=True):
+    """One field in which the sides differ, with both values as text (instants in UTC)."""
+
+    field: str  # "starts_at", "ends_at", "status", "event_type_id"
+    local: str | None
+    calcom: str | None
+
+
+class AppointmentFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The app's side as last told."""
+
+    appointment_id: str
+    status: str  # the app's word, or "deleted"
+    starts_at: datetime
+    ends_at: datetime | None = None
+    time_zone: str | None = None
+    calcom_booking_uid: str | None = None
+    calcom_booking_id: int | None = None
+    event_type_id: int | None = None
+    origin: str | None = None
+    customer_name: str | None = None
+    customer_email: str | None = None
+    customer_phone: str | None = None
+
+
+class BookingFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Cal.com's side as last told; `chain` has every uid that the booking ever had, oldest first."""
+
+    uid: str
+    chain: tuple[str, ...]
+    status: str  # Cal.com's word
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    booking_id: int | None = None
+    event_type_id: int | None = None
+    seat: str | None = None
+    title: str | None = None
+    time_zone: str | None = None
+    attendee_name: str | None = None
+    attendee_email: str | None = None
+    attendee_phone: str | None = None
+    attendees: tuple[Attendee, ...] = ()
+
+
+class Why(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The grounds of a decision: what could be checked again by hand."""
+
+    rule: str | None = None  # the matching rule, when both sides are known
+    window_seconds: float | None = None
+    since: datetime | None = None  # from when the window counted
+    frontiers: dict[str, datetime] = {}
+    offsets: dict[str, int] = {}  # next offset per topic of the record's partition
+    cause: str | None = None  # id of the event that brought it about
+    candidates: tuple[str, ...] = ()
+    note: str | None = None  # "late", "conflict", "merged", "by hand"
+
+
+class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One decision for people. `id` is uuid5 of (company, record, kind, generation): it cannot exist twice.
+
+    A `sync.resolved` carries the id of the flag that it ends in `resolves`; its own id is
+    uuid5 of (company, record, "resolved:" + kind, generation).
+    """
+
+    id: UUID
+    type: FlagType
+    company_id: str
+    record_id: UUID
+    kind: Kind
+    generation: int
+    decided_at: datetime
+    reason: str  # one sentence, English; pages and mails have their own words for `kind`
+    verdict: str  # "not_verified" until Cal.com was asked
+    deadline_at: datetime | None = None
+    resolves: UUID | None = None
+    resolved_by: str | None = None  # "auto", "merged" or the actor
+    appointment: AppointmentFacts | None = None
+    booking: BookingFacts | None = None
+    inconsistencies: tuple[Inconsistency, ...] = ()
+    why: Why = Why()

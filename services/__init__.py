@@ -1,0 +1,1 @@
+"""The verbs: one package a service, and the pipes between them."""

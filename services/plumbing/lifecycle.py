@@ -1,0 +1,113 @@
+"""Processes that end when told to, and loops that outlive a broker or a database."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from services.plumbing import telemetry
+from services.plumbing.backoff import Backoff
+
+T = TypeVar("T")
+
+#: From SIGTERM to the end of the process, whatever hangs.
+STOP_SECONDS: Final = 9.0
+#: Errors that pass: the other end is away, and comes back.
+PASSING: Final = (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+    """Await something that must not hold us up: after `seconds` it is left to itself and None comes back.
+
+    aiokafka's `stop()` and `flush()` hang for minutes when the broker is gone, and do not heed a cancellation.
+    """
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if task in done:
+        return task.result()
+    task.cancel()
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return None
+
+
+async def keep(name: str, loop: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run a loop until `stop`; after a passing error again, with backoff. Any other error is ours: it goes up."""
+    backoff = Backoff()
+    while not stop.is_set():
+        started = asyncio.get_running_loop().time()
+        try:
+            await loop()
+        except PASSING as error:
+            if asyncio.get_running_loop().time() - started > 60:  # noqa: PLR2004 - it ran well for a minute
+                backoff.succeeded()
+            telemetry.loop_failures.labels(name).inc()
+            seconds = backoff.failed()
+            telemetry.log().warning(
+                telemetry.LOOP_FAILED, loop=name, error=describe(error), retry_seconds=round(seconds, 2)
+            )
+            await pause(seconds, stop)
+
+
+async def pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait, but not past a stop."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def together(*loops: Coroutine[Any, Any, None]) -> None:
+    """Run loops side by side until all have ended; when one fails, the others are cancelled and its error goes up."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=STOP_SECONDS - 2)
+
+
+def describe(error: BaseException) -> str:
+    """Give an error in one line, without what it may carry of ours."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def main(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Run a service until SIGTERM or SIGINT; ends within STOP_SECONDS of it, if need be without a goodbye."""
+    return asyncio.run(_main(serve)) if _no_uvloop() else _run_uvloop(serve)
+
+
+def _no_uvloop() -> bool:
+    return os.name != "posix"
+
+
+def _run_uvloop(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    import uvloop  # noqa: PLC0415 - not on every platform
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_main(serve))
+
+
+async def _main(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _told_to_stop, stop)
+    await serve(stop)
+    return 0
+
+
+def _told_to_stop(stop: asyncio.Event) -> None:
+    stop.set()
+    last_resort = threading.Timer(STOP_SECONDS, os._exit, (70,))
+    last_resort.daemon = True
+    last_resort.start()

@@ -1,0 +1,41 @@
+"""PostgreSQL: a pool with deadlines."""
+
+from typing import Any
+
+import asyncpg
+
+from services.plumbing.lifecycle import bounded
+from services.plumbing.settings import Settings
+
+Pool = asyncpg.Pool[Any]
+Connection = asyncpg.pool.PoolConnectionProxy[Any]
+
+
+async def connect(settings: Settings, *, name: str, size: int | None = None, command_seconds: float = 30.0) -> Pool:
+    """Open a pool. Raises OSError, TimeoutError or asyncpg's errors when the database is away."""
+    settings.need("postgres_dsn")
+    pool: Pool = await asyncpg.create_pool(
+        settings.postgres_dsn,
+        min_size=1,
+        max_size=size or settings.postgres_pool_size,
+        command_timeout=command_seconds,
+        timeout=5,
+        max_inactive_connection_lifetime=120,
+        server_settings={
+            "application_name": f"reconcal-{name}",
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": "60s",
+        },
+    )
+    return pool
+
+
+async def close(pool: Pool, seconds: float = 3.0) -> None:
+    """Close a pool, within a deadline."""
+    if await bounded(_close(pool), seconds) is None:
+        pool.terminate()
+
+
+async def _close(pool: Pool) -> bool:
+    await pool.close()
+    return True

@@ -1,0 +1,89 @@
+"""Logs and metrics. Every name that an operator sees is written here once."""
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.plumbing.settings import Settings
+
+# --- log events: one wide line a unit of work ------------------------------------------------------------------
+INGEST_REQUEST: Final = "ingest.request"  # one HTTP request: who, what, how large, answered how, how long
+RECONCILER_BATCH: Final = "reconciler.batch"  # one transaction: how many envelopes, records, flags, how long
+RECONCILER_DEADLINES: Final = "reconciler.deadlines"  # deadlines that fired, or were held, and why
+RECONCILER_ASSIGNED: Final = "reconciler.assigned"  # the partitions that this process owns now
+RECONCILER_BRAKE: Final = "reconciler.brake"  # a partition stopped: too many dead letters
+RECONCILER_FENCED: Final = "reconciler.fenced"  # another process owns what this one took for its own
+PROBE_FAILED: Final = "reconciler.probe_failed"  # the broker did not say where its logs end: decisions are held
+RECONCILER_NEW_LOG: Final = "reconciler.new_log"  # offsets of PostgreSQL lie outside of the log: read from its start
+RELAY_PUBLISHED: Final = "relay.published"  # outbox rows that Kafka acknowledged
+NOTIFIER_FLAG: Final = "notifier.flag"  # a flag taken in: who is told
+NOTIFIER_MAIL: Final = "notifier.mail"  # one mail: to how many, answered how
+NOTIFIER_NOBODY: Final = "notifier.nobody"  # a flag of a company without admin or manager
+LOOP_FAILED: Final = "loop.failed"  # a loop ended with an error and will be tried again
+SERVICE_STARTED: Final = "service.started"
+SERVICE_STOPPED: Final = "service.stopped"
+SETTING_UNKNOWN: Final = "setting.unknown"  # a variable with our prefix that means nothing
+
+# --- metrics ---------------------------------------------------------------------------------------------------
+ingest_requests = Counter("reconcal_ingest_requests", "Requests at the front door.", ["door", "status"])
+ingest_seconds = Histogram(
+    "reconcal_ingest_seconds",
+    "From the first byte of a request to its answer.",
+    ["door"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+batches = Counter("reconcal_batches", "Transactions of the reconciler.")
+batch_seconds = Histogram(
+    "reconcal_batch_seconds",
+    "From decode to commit.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+envelopes = Counter("reconcal_envelopes", "Envelopes that were folded.", ["topic", "disposition"])
+dead_letters = Counter("reconcal_dead_letters", "Envelopes that could not be understood.", ["topic", "reason"])
+flags_raised = Counter("reconcal_flags", "Flags raised and resolved.", ["type"])
+deadline_seconds = Histogram(
+    "reconcal_deadline_to_flag_seconds",
+    "From a deadline to the committed flag.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30, 60, 300),
+)
+frontier_age_seconds = Gauge("reconcal_frontier_age_seconds", "Age of a partition's frontier.", ["topic", "partition"])
+held_decisions = Gauge("reconcal_held_decisions", "Deadlines that passed and wait for a frontier.", ["partition"])
+partitions_stopped = Gauge("reconcal_partitions_stopped", "Partitions stopped by the dead-letter brake.")
+outbox_published = Counter("reconcal_outbox_published", "Outbox rows acknowledged by Kafka.")
+mails = Counter("reconcal_mails", "Mails by what became of them.", ["state"])
+flags_without_recipient = Counter("reconcal_flags_without_recipient", "Flags of companies that have nobody to tell.")
+loop_failures = Counter("reconcal_loop_failures", "Loops that ended with an error and were tried again.", ["loop"])
+
+Log = structlog.stdlib.BoundLogger
+
+
+def configure_logs(settings: Settings) -> None:
+    """Write logs to stderr, JSON or text; the libraries' own from warning on."""
+    renderer: Any = structlog.processors.JSONRenderer()
+    if settings.log_format == "text":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    theirs = max(level, logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, level=theirs, format="%(levelname)s %(name)s %(message)s")
+    for chatty in ("aiokafka", "mail.log", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # their errors reach us as exceptions and are counted
+
+
+def log() -> Log:
+    """Give the logger; call it when you log, not at import."""
+    logger: Log = structlog.get_logger()
+    return logger
