@@ -1,0 +1,479 @@
+"""All that moves a record, on one page.
+
+    correlate(cluster, event, policy) -> Decision
+
+An event of a side is added to what that side said; then every record of the cluster is settled anew from what its
+sides amount to (`findings.find`), the flag that is open and the decision that a human took. A deadline turns a finding
+into a flag. A command lays a human's decision beside the finding. Nothing else moves a record.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from schemas.commands import Command, CommandOutcome, Reopen, Resolve
+from schemas.flags import Flag, FlagType, Kind, SyncStatus, Why
+from services.reconciler.core.events import (
+    Commanded,
+    DeadlineReached,
+    Event,
+    Heard,
+    HeardAppointment,
+    event_id,
+)
+from services.reconciler.core.findings import find
+from services.reconciler.core.matching import Pair, age, name_of, pair
+from services.reconciler.core.policy import Policy
+from services.reconciler.core.record import OpenFlag, Record, Resolution, flag_id, record_id
+from services.reconciler.core.sides import AppointmentSide, BookingSide, appointment_facts, booking_facts, hear
+
+NOT_VERIFIED: Final = "not_verified"
+
+STATUS_OF: Final = {
+    Kind.ORPHANED_LOCAL: SyncStatus.ORPHANED_LOCAL,
+    Kind.ORPHANED_CALCOM: SyncStatus.ORPHANED_CALCOM,
+    Kind.DATA_MISMATCH: SyncStatus.FAILED,
+    Kind.VERIFICATION_ERROR: SyncStatus.FAILED,
+    Kind.AMBIGUOUS_MATCH: SyncStatus.FAILED,
+}
+FLAG_OF: Final = {
+    Kind.ORPHANED_LOCAL: FlagType.ORPHANED_LOCAL,
+    Kind.ORPHANED_CALCOM: FlagType.ORPHANED_CALCOM,
+    Kind.DATA_MISMATCH: FlagType.DATA_MISMATCH,
+    Kind.VERIFICATION_ERROR: FlagType.VERIFICATION_ERROR,
+    Kind.AMBIGUOUS_MATCH: FlagType.AMBIGUOUS,
+}
+REASONS: Final = {
+    Kind.ORPHANED_LOCAL: "The appointment is in the booking app, and no Cal.com booking of it is known.",
+    Kind.ORPHANED_CALCOM: "The booking is at Cal.com, and the booking app has no living appointment for it.",
+    Kind.DATA_MISMATCH: "The booking app and Cal.com say different things about this appointment.",
+    Kind.VERIFICATION_ERROR: "Cal.com could not be asked.",
+    Kind.AMBIGUOUS_MATCH: "More than one appointment or booking fits; a human has to say which.",
+}
+
+
+class Cluster(Struct, frozen=True):
+    """The records whose sides share identity keys, decided together; nearly always one.
+
+    `ids` has more than one entry when a new event brought clusters together that had been apart.
+    """
+
+    company_id: str
+    ids: tuple[UUID, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+class Transition(Struct, frozen=True, kw_only=True):
+    """One change of a record and why it came about."""
+
+    record_id: UUID
+    version: int
+    at: datetime
+    from_status: SyncStatus | None
+    to_status: SyncStatus
+    kind: Kind | None
+    cause: str
+    note: str | None = None
+    why: Why = Why()
+
+
+class Gone(Struct, frozen=True):
+    """A record that became part of another."""
+
+    record_id: UUID
+    merged_into: UUID
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What an event comes to: the cluster as it is now, and what has to be stored and told."""
+
+    cluster: Cluster
+    changed: tuple[Record, ...] = ()
+    gone: tuple[Gone, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    outcome: CommandOutcome | None = None
+    repeat: bool = False
+
+
+def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
+    """Decide what an event makes of a cluster. Pure: same arguments, same decision."""
+    if isinstance(event, DeadlineReached):
+        return _deadline(cluster, event)
+    if isinstance(event, Commanded):
+        return _command(cluster, event)
+    return _hear(cluster, event, policy)
+
+
+# --- an event of a side -----------------------------------------------------------------------------------------
+
+
+def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
+    appointments, bookings, news = _with(cluster, heard)
+    if not news and len(cluster.ids) <= 1:
+        return Decision(cluster=cluster, repeat=True)
+    before = {record.record_id: record for record in cluster.records}
+    cause, at = event_id(heard), heard.received_at
+    places = [_place(cluster, found) for found in pair(appointments, bookings)]
+    kept = {place.record_id for place in places}
+    leaving = [record for record in cluster.records if record.record_id not in kept]
+    after: list[Record] = []
+    transitions: list[Transition] = []
+    flags: list[Flag] = []
+    for place in places:
+        known = before.get(place.record_id)
+        settled, told = settle(_inherit(cluster, known, place, leaving), place, policy, at, cause)
+        after.append(settled)
+        flags.extend(told)
+        if settled is not known:
+            transitions.extend(_transition(known, settled, at, cause))
+    cluster_id = min(cluster.ids) if cluster.ids else after[0].record_id
+    after = [r if r.cluster_id == cluster_id else replace(r, cluster_id=cluster_id) for r in after]
+    for record in leaving:
+        if record.flag is not None:
+            flags.append(_resolved(record, record.flag, at, "merged", Why(cause=cause, note="merged")))
+    return Decision(
+        cluster=Cluster(cluster.company_id, (cluster_id,), tuple(after)),
+        changed=tuple(record for record in after if before.get(record.record_id) is not record),
+        gone=tuple(_merge(record, after) for record in leaving),
+        transitions=tuple(transitions),
+        flags=tuple(flags),
+        repeat=not news,
+    )
+
+
+class _Place(Struct, frozen=True):
+    """Where a pair of sides belongs: the record that is named after the side that was heard of first."""
+
+    pair: Pair
+    record_id: UUID
+    anchor: str
+    first_received_at: datetime
+
+    @property
+    def names(self) -> set[str]:
+        found = self.pair
+        return {name_of(side) for side in (*((found.appointment,) if found.appointment else ()), *found.chain)}
+
+
+def _place(cluster: Cluster, found: Pair) -> _Place:
+    sides = (*((found.appointment,) if found.appointment else ()), *found.chain)
+    first_received_at, anchor = min(age(side) for side in sides)
+    known = next((r.record_id for r in cluster.records if r.anchor == anchor), None)
+    return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at)
+
+
+def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: list[Record]) -> Record:
+    """Give the record that a place had before, or a blank one.
+
+    What a human decided goes along into the record that takes one in. How often a record was flagged is remembered
+    even while it is part of another: its flags must never be numbered twice.
+    """
+    record = known or Record(
+        company_id=cluster.company_id,
+        record_id=place.record_id,
+        cluster_id=place.record_id,
+        anchor=place.anchor,
+        first_received_at=place.first_received_at,
+        flags_raised=max((r.retired.get(place.anchor, 0) for r in cluster.records), default=0),
+    )
+    if leaving:
+        heirs_of = [old for old in leaving if old.anchor in place.names]
+        retired = record.retired.copy()
+        for old in heirs_of:
+            retired |= old.retired
+            if old.flags_raised:
+                retired[old.anchor] = old.flags_raised
+        decided = next((old.resolution for old in heirs_of if old.resolution), None)
+        if retired != record.retired or (decided and not record.resolution):
+            record = replace(record, retired=retired, resolution=record.resolution or decided)
+    return record
+
+
+def _with(
+    cluster: Cluster, heard: Heard
+) -> tuple[list[AppointmentSide], list[BookingSide], bool]:
+    """Give the cluster's sides with the event added to its own, and whether it said anything new."""
+    appointments = {r.appointment.appointment_id: r.appointment for r in cluster.records if r.appointment}
+    bookings = {(side.uid, side.seat): side for record in cluster.records for side in record.chain}
+    if isinstance(heard, HeardAppointment):
+        name = heard.event.appointment.id
+        old = appointments.get(name)
+        told = hear(old.heard if old else (), heard)
+        if old is None or told is not old.heard:
+            appointments[name] = AppointmentSide(name, told)
+            return list(appointments.values()), list(bookings.values()), True
+        return list(appointments.values()), list(bookings.values()), False
+    key = (heard.event.uid, heard.event.seat)
+    known = bookings.get(key)
+    said = hear(known.heard if known else (), heard)
+    if known is None or said is not known.heard:
+        bookings[key] = BookingSide(*key, said)
+        return list(appointments.values()), list(bookings.values()), True
+    return list(appointments.values()), list(bookings.values()), False
+
+
+def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: str) -> tuple[Record, list[Flag]]:
+    """Give a record as its sides, its open flag and its human decision make it now, and the flags that end by it.
+
+    | finding        | open flag     | human decision | becomes                                     |
+    |----------------|---------------|----------------|---------------------------------------------|
+    | none           | any           | any            | synced; the flag is resolved                |
+    | kind K         | of kind K     | -              | stays flagged                               |
+    | kind K         | any           | about K        | K's status, no flag: the human knows        |
+    | kind K         | none or other | none or other  | pending until K's deadline; other resolved  |
+    """
+    found = place.pair
+    finding = find(found, policy)
+    flag, resolution = known.flag, known.resolution
+    deadline_at: datetime | None = None
+    if finding is None:
+        status = SyncStatus.SYNCED
+    elif (flag and flag.kind is finding.kind) or (resolution and resolution.kind is finding.kind):
+        status = STATUS_OF[finding.kind]
+    else:
+        status = SyncStatus.PENDING
+        deadline_at = finding.since + timedelta(seconds=finding.window_seconds)
+    flags: list[Flag] = []
+    ended = flag if flag and (finding is None or flag.kind is not finding.kind) else None
+    settled = replace(
+        known,
+        first_received_at=place.first_received_at,
+        appointment=found.appointment,
+        chain=found.chain,
+        rule=found.rule,
+        candidates=found.candidates,
+        status=status,
+        finding=finding,
+        deadline_at=deadline_at,
+        flag=None if ended else flag,
+    )
+    if settled == known:
+        return known, flags
+    settled = replace(settled, version=settled.version + 1)
+    if ended:
+        why = Why(rule=found.rule, cause=cause, note="late", candidates=found.candidates)
+        flags.append(_resolved(settled, ended, at, "auto", why))
+    return settled, flags
+
+
+def _merge(record: Record, after: list[Record]) -> Gone:
+    """Say where a record went that is none of its own any more: to the one that holds its first side."""
+    for other in after:
+        sides = (*((other.appointment,) if other.appointment else ()), *other.chain)
+        if any(name_of(side) == record.anchor for side in sides):
+            return Gone(record.record_id, other.record_id)
+    raise AssertionError(f"no record holds {record.anchor!r} any more")
+
+
+# --- a deadline -------------------------------------------------------------------------------------------------
+
+
+def _deadline(cluster: Cluster, event: DeadlineReached) -> Decision:
+    """Turn a finding into a flag: the window is over and every frontier has passed its end."""
+    record = _of(cluster, event.record_id)
+    finding = record.finding if record else None
+    if record is None or finding is None or record.deadline_at is None or record.deadline_at >= event.known_until:
+        return Decision(cluster=cluster, repeat=True)
+    generation = record.flags_raised + 1
+    flag = OpenFlag(
+        flag_id(record.record_id, record.company_id, finding.kind, generation), finding.kind, generation, event.at
+    )
+    contradicted = record.resolution is not None
+    why = Why(
+        rule=record.rule,
+        window_seconds=finding.window_seconds,
+        since=finding.since,
+        frontiers=event.frontiers,
+        offsets=event.offsets,
+        cause=event_id(event),
+        candidates=record.candidates,
+        note="conflict" if contradicted else None,
+    )
+    flagged = replace(
+        record,
+        status=STATUS_OF[finding.kind],
+        flag=flag,
+        flags_raised=generation,
+        deadline_at=None,
+        version=record.version + 1,
+    )
+    told = Flag(
+        id=flag.id,
+        type=FLAG_OF[finding.kind],
+        company_id=record.company_id,
+        record_id=record.record_id,
+        kind=finding.kind,
+        generation=generation,
+        decided_at=event.at,
+        reason=REASONS[finding.kind],
+        verdict=NOT_VERIFIED,
+        deadline_at=record.deadline_at,
+        appointment=appointment_facts(record.appointment) if record.appointment else None,
+        booking=booking_facts(record.chain) if record.chain else None,
+        inconsistencies=finding.inconsistencies,
+        why=why,
+    )
+    return _changed(cluster, record, flagged, event.at, why, flags=(told,))
+
+
+# --- a command --------------------------------------------------------------------------------------------------
+
+
+def _command(cluster: Cluster, event: Commanded) -> Decision:
+    """Apply what an operator asked for, or say why not; what the operator did not see is never overwritten."""
+    command = event.command
+    record = _of(cluster, command.record_id)
+    if record is None:
+        return _refuse(cluster, None, event, "unknown_record")
+    if command.version != record.version:
+        return _refuse(cluster, record, event, "newer_version")
+    if isinstance(command, Resolve):
+        return _resolve(cluster, record, event, command)
+    return _reopen(cluster, record, event, command)
+
+
+def _resolve(cluster: Cluster, record: Record, event: Commanded, command: Resolve) -> Decision:
+    if record.finding is None:
+        return _refuse(cluster, record, event, "nothing_to_resolve")
+    kind = record.finding.kind
+    resolution = Resolution(kind, command.reason, command.actor, command.id, event.received_at)
+    resolved = replace(
+        record,
+        status=STATUS_OF[kind],
+        flag=None,
+        deadline_at=None,
+        resolution=resolution,
+        version=record.version + 1,
+    )
+    why = Why(cause=command.id, note=f"by hand: {command.reason}")
+    flags = (_resolved(resolved, record.flag, event.received_at, command.actor, why),) if record.flag else ()
+    return _changed(cluster, record, resolved, event.received_at, why, flags=flags, outcome=_applied(resolved, event))
+
+
+def _reopen(cluster: Cluster, record: Record, event: Commanded, command: Reopen) -> Decision:
+    if record.resolution is None:
+        return _refuse(cluster, record, event, "nothing_to_reopen")
+    reopened = replace(record, resolution=None, version=record.version + 1)
+    finding = record.finding
+    if finding is not None and record.flag is None:
+        deadline_at = finding.since + timedelta(seconds=finding.window_seconds)
+        reopened = replace(reopened, status=SyncStatus.PENDING, deadline_at=deadline_at)
+    why = Why(cause=command.id, note=f"reopened by hand: {command.reason}".rstrip(": "))
+    return _changed(cluster, record, reopened, event.received_at, why, outcome=_applied(reopened, event))
+
+
+def _applied(record: Record, event: Commanded) -> CommandOutcome:
+    return CommandOutcome(
+        command_id=event.command.id,
+        record_id=record.record_id,
+        applied=True,
+        reason="applied",
+        version=record.version,
+        decided_at=event.received_at,
+    )
+
+
+def _refuse(cluster: Cluster, record: Record | None, event: Commanded, reason: str) -> Decision:
+    outcome = CommandOutcome(
+        command_id=event.command.id,
+        record_id=event.command.record_id,
+        applied=False,
+        reason=reason,
+        version=record.version if record else None,
+        decided_at=event.received_at,
+    )
+    return Decision(cluster=cluster, outcome=outcome)
+
+
+# --- shared -----------------------------------------------------------------------------------------------------
+
+
+def _of(cluster: Cluster, wanted: UUID) -> Record | None:
+    return next((record for record in cluster.records if record.record_id == wanted), None)
+
+
+def _changed(
+    cluster: Cluster,
+    before: Record,
+    after: Record,
+    at: datetime,
+    why: Why,
+    *,
+    flags: tuple[Flag, ...] = (),
+    outcome: CommandOutcome | None = None,
+) -> Decision:
+    records = tuple(after if record is before else record for record in cluster.records)
+    transition = Transition(
+        record_id=after.record_id,
+        version=after.version,
+        at=at,
+        from_status=before.status,
+        to_status=after.status,
+        kind=after.finding.kind if after.finding else None,
+        cause=why.cause or "",
+        note=why.note,
+        why=why,
+    )
+    return Decision(
+        cluster=Cluster(cluster.company_id, cluster.ids, records),
+        changed=(after,),
+        transitions=(transition,),
+        flags=flags,
+        outcome=outcome,
+    )
+
+
+def _transition(before: Record | None, after: Record, at: datetime, cause: str) -> list[Transition]:
+    """Note a change of status, of the finding or of the partner; an event that only adds to a side's history is none."""
+    kind = after.finding.kind if after.finding else None
+    if before is not None:
+        kind_before = before.finding.kind if before.finding else None
+        if (before.status, kind_before, before.rule) == (after.status, kind, after.rule):
+            return []
+    note = None
+    if after.resolution is not None:
+        note = "after a human decision" if kind in (None, after.resolution.kind) else "conflict"
+    elif before is not None and before.flag is not None and after.flag is None:
+        note = "late"
+    transition = Transition(
+        record_id=after.record_id,
+        version=after.version,
+        at=at,
+        from_status=before.status if before else None,
+        to_status=after.status,
+        kind=kind,
+        cause=cause,
+        note=note,
+        why=Why(
+            rule=after.rule,
+            cause=cause,
+            note=note,
+            candidates=after.candidates,
+            since=after.finding.since if after.finding else None,
+            window_seconds=after.finding.window_seconds if after.finding else None,
+        ),
+    )
+    return [transition]
+
+
+def _resolved(record: Record, flag: OpenFlag, at: datetime, by: str, why: Why) -> Flag:
+    return Flag(
+        id=flag_id(record.record_id, record.company_id, f"resolved:{flag.kind}", flag.generation),
+        type=FlagType.RESOLVED,
+        company_id=record.company_id,
+        record_id=record.record_id,
+        kind=flag.kind,
+        generation=flag.generation,
+        decided_at=at,
+        reason="The sides agree now." if by == "auto" and record.finding is None else f"Ended: {by}.",
+        verdict=NOT_VERIFIED,
+        resolves=flag.id,
+        resolved_by=by,
+        appointment=appointment_facts(record.appointment) if record.appointment else None,
+        booking=booking_facts(record.chain) if record.chain else None,
+        why=why,
+    )

@@ -1,0 +1,76 @@
+"""What can move a record: three kinds of event, each with the times that it brings along."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from schemas.appointments import AppointmentEvent
+from schemas.bookings import BookingEvent
+from schemas.commands import Command
+
+#: A producer's clock that runs ahead by more than this is not believed: such an event would win over all that
+#: follow it until its time has come.
+CLOCK_AHEAD_MAX: Final = timedelta(minutes=10)
+
+
+class HeardAppointment(Struct, frozen=True, array_like=True):
+    """An event of the app and when it first came through the door."""
+
+    received_at: datetime
+    event: AppointmentEvent
+
+
+class HeardBooking(Struct, frozen=True, array_like=True):
+    """An event of Cal.com and when it first came through the door."""
+
+    received_at: datetime
+    event: BookingEvent
+
+
+Heard = HeardAppointment | HeardBooking
+
+
+class Commanded(Struct, frozen=True):
+    """A command and when it came through the door."""
+
+    received_at: datetime
+    command: Command
+
+
+class DeadlineReached(Struct, frozen=True, kw_only=True):
+    """Every side is known to have been read until `known_until`; with the grounds, to be stored.
+
+    `at` is the moment of the decision. The deadline fires only if `known_until` lies past it: a partner
+    that came at the very moment of the deadline is in time.
+    """
+
+    record_id: UUID
+    at: datetime
+    known_until: datetime
+    frontiers: dict[str, datetime] = {}
+    offsets: dict[str, int] = {}
+
+
+Event = HeardAppointment | HeardBooking | Commanded | DeadlineReached
+
+
+def order(heard: Heard) -> tuple[datetime, str]:
+    """Give the place of an event in its side's history: (event time, event id), never arrival."""
+    event = heard.event
+    latest = heard.received_at + CLOCK_AHEAD_MAX
+    return (min(event.occurred_at, latest), _event_id(heard))
+
+
+def _event_id(heard: Heard) -> str:
+    return heard.event.id if isinstance(heard, HeardAppointment) else heard.event.event_id
+
+
+def event_id(event: Event) -> str:
+    """Give the id under which an event's effects are explained."""
+    if isinstance(event, DeadlineReached):
+        return "deadline"
+    if isinstance(event, Commanded):
+        return event.command.id
+    return _event_id(event)

@@ -1,0 +1,83 @@
+"""The record: both sides of one appointment/booking pair and what was decided about it."""
+
+from datetime import datetime
+from typing import Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from msgspec import Struct
+
+from schemas.flags import Inconsistency, Kind, SyncStatus
+from services.reconciler.core.matching import Chain, Rule
+from services.reconciler.core.sides import AppointmentSide
+
+RECONCAL: Final = uuid5(NAMESPACE_URL, "https://reconcal.example/ids")
+
+
+class Finding(Struct, frozen=True, omit_defaults=True):
+    """What is wrong with a record as its sides stand now, whether or not it has been flagged."""
+
+    kind: Kind
+    since: datetime
+    window_seconds: float
+    inconsistencies: tuple[Inconsistency, ...] = ()
+
+
+class OpenFlag(Struct, frozen=True):
+    """The flag that is open on a record; at most one."""
+
+    id: UUID
+    kind: Kind
+    generation: int
+    flagged_at: datetime
+
+
+class Resolution(Struct, frozen=True):
+    """What a human decided; it holds as long as the finding is of the kind that the human saw."""
+
+    kind: Kind
+    reason: str
+    actor: str
+    command_id: str
+    resolved_at: datetime
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """All that is known about one pair.
+
+    `record_id` is made from the name of the side that was heard of first (`anchor`), so that it is the same in every
+    order of arrival and in every replay. `cluster_id` is shared by the records whose sides share keys.
+    """
+
+    company_id: str
+    record_id: UUID
+    cluster_id: UUID
+    anchor: str
+    first_received_at: datetime
+    appointment: AppointmentSide | None = None
+    chain: Chain = ()
+    rule: Rule | None = None
+    candidates: tuple[str, ...] = ()
+    status: SyncStatus = SyncStatus.PENDING
+    finding: Finding | None = None
+    deadline_at: datetime | None = None
+    flag: OpenFlag | None = None
+    flags_raised: int = 0
+    resolution: Resolution | None = None
+    #: How often records were flagged that are part of this one now, by their anchors.
+    retired: dict[str, int] = {}
+    version: int = 0
+
+    @property
+    def requires_review(self) -> bool:
+        """Tell whether a human is asked to look."""
+        return self.flag is not None
+
+
+def record_id(company_id: str, anchor: str) -> UUID:
+    """Make a record's id from the name of the side that was heard of first."""
+    return uuid5(RECONCAL, f"record\0{company_id}\0{anchor}")
+
+
+def flag_id(record: UUID, company_id: str, kind: str, generation: int) -> UUID:
+    """Make a flag's id: a flag can never exist twice under two ids."""
+    return uuid5(RECONCAL, f"flag\0{company_id}\0{record}\0{kind}\0{generation}")

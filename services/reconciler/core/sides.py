@@ -1,0 +1,198 @@
+"""The two sides of a record: sets of distinct events in the order of their times, and what they amount to.
+
+A side keeps events, not a running state, and everything else is computed from them. That is why order and repetition
+cannot matter: a set has neither.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from schemas.appointments import Appointment, AppointmentCancelled, AppointmentDeleted, AppointmentStatus
+from schemas.bookings import Attendee, BookingStatus
+from schemas.flags import AppointmentFacts, BookingFacts
+from services.reconciler.core.events import HeardAppointment, HeardBooking, event_id, order
+
+#: A side remembers its first and its latest events. The first ones carry the keys (Cal.com sends its metadata once).
+KEPT_FIRST: Final = 8
+KEPT_LAST: Final = 24
+
+H = TypeVar("H", bound=HeardAppointment | HeardBooking)
+
+
+class Life(StrEnum):
+    """What a side's state amounts to."""
+
+    LIVE = "live"
+    PENDING = "pending"
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether somebody may still come."""
+        return self in (Life.LIVE, Life.PENDING)
+
+
+class AppointmentSide(Struct, frozen=True, array_like=True):
+    """All that the app said of one appointment; `heard` is sorted by (event time, event id)."""
+
+    appointment_id: str
+    heard: tuple[HeardAppointment, ...]
+
+
+class BookingSide(Struct, frozen=True, array_like=True):
+    """All that Cal.com said of one uid (of one seat of it, where it has seats); sorted likewise."""
+
+    uid: str
+    seat: str | None
+    heard: tuple[HeardBooking, ...]
+
+
+def hear(heard: tuple[H, ...], new: H) -> tuple[H, ...]:
+    """Add an event to a side's history.
+
+    Returns the same object if it changes nothing. Of a repeat the earlier receipt counts, whichever came first.
+    """
+    new_id = event_id(new)
+    for index, known in enumerate(heard):
+        if event_id(known) == new_id:
+            if new.received_at >= known.received_at:
+                return heard
+            return _in_order([*heard[:index], new, *heard[index + 1 :]])
+    grown = [*heard, new]
+    in_order = tuple(grown) if not heard or order(heard[-1]) < order(new) else _in_order(grown)
+    if len(in_order) > KEPT_FIRST + KEPT_LAST:
+        in_order = in_order[:KEPT_FIRST] + in_order[-KEPT_LAST:]
+    return in_order
+
+
+def _in_order(heard: list[H]) -> tuple[H, ...]:
+    return tuple(sorted(heard, key=order))
+
+
+def first_received(side: AppointmentSide | BookingSide) -> datetime:
+    """Give the moment at which the side was first heard of."""
+    return min(heard.received_at for heard in side.heard)
+
+
+def appointment_life(heard: HeardAppointment) -> Life:
+    """Say what one event of the app makes of the appointment."""
+    event = heard.event
+    if isinstance(event, AppointmentDeleted):
+        return Life.DELETED
+    status = event.appointment.status
+    if status is AppointmentStatus.CANCELLED or isinstance(event, AppointmentCancelled):
+        return Life.CANCELLED
+    return Life.PENDING if status is AppointmentStatus.PENDING else Life.LIVE
+
+
+def booking_life(heard: HeardBooking) -> Life:
+    """Say what one event of Cal.com makes of the booking (status map of the design)."""
+    status = heard.event.status
+    if status is BookingStatus.CANCELLED or status is BookingStatus.REJECTED:
+        return Life.CANCELLED
+    return Life.PENDING if status is BookingStatus.PENDING else Life.LIVE
+
+
+def appointment_facts(side: AppointmentSide) -> AppointmentFacts:
+    """Give the appointment as last told.
+
+    The link to Cal.com is remembered: an app that leaves it out of a later event has not cut it.
+    """
+    newest = side.heard[-1]
+    appointment = newest.event.appointment
+    uid, booking_id = links(side)
+    customer = appointment.customer
+    life = appointment_life(newest)
+    status = life.value if life in (Life.DELETED, Life.CANCELLED) else appointment.status.value
+    return AppointmentFacts(
+        appointment_id=side.appointment_id,
+        status=status,
+        starts_at=appointment.starts_at,
+        ends_at=appointment.ends_at,
+        time_zone=appointment.time_zone,
+        calcom_booking_uid=uid,
+        calcom_booking_id=booking_id,
+        event_type_id=appointment.event_type_id,
+        origin=appointment.origin,
+        customer_name=customer.name if customer else None,
+        customer_email=customer.email if customer else None,
+        customer_phone=customer.phone if customer else None,
+    )
+
+
+def links(side: AppointmentSide) -> tuple[str | None, int | None]:
+    """Give the booking uid and id that the app last named for the appointment."""
+    uid: str | None = None
+    booking_id: int | None = None
+    for heard in reversed(side.heard):
+        appointment: Appointment = heard.event.appointment
+        uid = uid or appointment.calcom_booking_uid
+        booking_id = appointment.calcom_booking_id if booking_id is None else booking_id
+        if uid and booking_id is not None:
+            break
+    return uid, booking_id
+
+
+def named_appointment(side: BookingSide) -> str | None:
+    """Give the appointment id that the booking's metadata last named; most of Cal.com's bodies leave it out."""
+    for heard in reversed(side.heard):
+        if heard.event.appointment_id is not None:
+            return heard.event.appointment_id
+    return None
+
+
+def booking_facts(chain: tuple[BookingSide, ...]) -> BookingFacts:
+    """Give the booking as last told. `chain` is sorted oldest first, its last uid is the one in force."""
+    head = chain[-1]
+    newest = head.heard[-1].event
+    attendees: tuple[Attendee, ...] = newest.attendees
+    told = ("starts_at", "ends_at", "booking_id", "event_type_id", "title", "time_zone")
+    known = {name: getattr(newest, name) for name in told}
+    for heard in reversed(head.heard[:-1]):
+        attendees = attendees or heard.event.attendees
+        for name, value in known.items():
+            if value is None:
+                known[name] = getattr(heard.event, name)
+    person = attendees[0] if attendees else Attendee()
+    return BookingFacts(
+        uid=head.uid,
+        chain=uids(chain),
+        status=newest.status.value,
+        seat=head.seat,
+        attendee_name=person.name,
+        attendee_email=person.email,
+        attendee_phone=person.phone,
+        attendees=attendees,
+        **known,
+    )
+
+
+def uids(chain: tuple[BookingSide, ...]) -> tuple[str, ...]:
+    """Give every uid of a chain, oldest first, those included that are known by name only."""
+    names: dict[str, None] = {}
+    for side in chain:
+        for heard in side.heard:
+            if heard.event.parent_uid:
+                names.setdefault(heard.event.parent_uid)
+        names.pop(side.uid, None)
+        names[side.uid] = None
+    return tuple(names)
+
+
+def run_since(heard: tuple[H, ...], state: Callable[[H], object]) -> datetime:
+    """Give the receipt that began the present run of equal states, by the order of events.
+
+    A side that repeats itself does not start a new window; one that changes does.
+    """
+    present = state(heard[-1])
+    since = heard[-1].received_at
+    for known in reversed(heard[:-1]):
+        if state(known) != present:
+            break
+        since = min(since, known.received_at)
+    return since

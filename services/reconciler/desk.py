@@ -1,0 +1,164 @@
+"""The desk: the records of one batch, laid out, decided upon, and the sheet of all that has to be saved.
+
+Between load and save nothing awaits.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from schemas.envelope import Envelope
+from services.reconciler.core.correlate import Cluster, Decision, correlate
+from services.reconciler.core.events import (
+    Commanded,
+    DeadlineReached,
+    Event,
+    HeardAppointment,
+    HeardBooking,
+    event_id,
+)
+from services.reconciler.core.matching import keys_of_appointment, keys_of_booking
+from services.reconciler.core.policy import Policy
+from services.reconciler.core.record import Record
+from services.reconciler.ports import Changes, ClusterRef, EventRow, Key, Loaded, RecordRef
+
+
+def keys_of(company_id: str, event: Event) -> list[Key]:
+    """Give the identity keys that an event touches; none for those that name a record."""
+    if isinstance(event, HeardAppointment):
+        return [(company_id, key) for key in keys_of_appointment(event)]
+    if isinstance(event, HeardBooking):
+        return [(company_id, key) for key in keys_of_booking(event)]
+    return []
+
+
+def records_of(company_id: str, event: Event) -> list[RecordRef]:
+    """Give the record that an event names."""
+    if isinstance(event, Commanded):
+        return [(company_id, event.command.record_id)]
+    if isinstance(event, DeadlineReached):
+        return [(company_id, event.record_id)]
+    return []
+
+
+class Desk:
+    """One batch's working set. `changes` is what it has come to so far."""
+
+    def __init__(self, loaded: Loaded, changes: Changes) -> None:
+        """Lay out what was loaded."""
+        self.changes = changes
+        self._clusters: dict[Key, UUID] = dict(loaded.clusters)
+        self._records: dict[ClusterRef, tuple[Record, ...]] = dict(loaded.records)
+        self._of_record: dict[RecordRef, UUID] = dict(loaded.of_record)
+
+    def fold(self, company_id: str, event: Event, policy: Policy, partition: int, at: datetime) -> Decision:
+        """Decide what an event comes to and note it on the sheet."""
+        keys = keys_of(company_id, event)
+        cluster = self._gather(company_id, keys, records_of(company_id, event))
+        decision = correlate(cluster, event, policy)
+        if decision.cluster is not cluster:
+            self._put(company_id, cluster, decision.cluster, keys)
+        self._note(company_id, decision, partition, at)
+        return decision
+
+    def fold_envelope(self, envelope: Envelope, event: Event, policy: Policy) -> Decision:
+        """Decide what an envelope's event comes to, and keep the envelope's row."""
+        company_id = envelope.company_id or ""
+        decision = self.fold(company_id, event, policy, envelope.partition, envelope.received_at)
+        self.changes.events.append(_row(company_id, envelope, event, decision))
+        return decision
+
+    def _gather(self, company_id: str, keys: Iterable[Key], records: Iterable[RecordRef]) -> Cluster:
+        ids = {found for key in keys if (found := self._clusters.get(key)) is not None}
+        ids |= {found for ref in records if (found := self._of_record.get(ref)) is not None}
+        ordered = tuple(sorted(ids))
+        laid = tuple(record for cluster_id in ordered for record in self._records.get((company_id, cluster_id), ()))
+        return Cluster(company_id, ordered, laid)
+
+    def _put(self, company_id: str, before: Cluster, after: Cluster, keys: list[Key]) -> None:
+        cluster_id = after.ids[0]
+        for old in before.ids:
+            if old != cluster_id:
+                self._merge(company_id, old, cluster_id)
+        self._records[(company_id, cluster_id)] = after.records
+        for record in after.records:
+            self._of_record[(company_id, record.record_id)] = cluster_id
+        for key in keys:
+            if self._clusters.get(key) != cluster_id:
+                self._clusters[key] = cluster_id
+                self.changes.keys[key] = cluster_id
+
+    def _merge(self, company_id: str, old: UUID, new: UUID) -> None:
+        self.changes.merged.append((company_id, old, new))
+        self._records.pop((company_id, old), None)
+        for table in (self._clusters, self.changes.keys):
+            for key, cluster_id in table.items():
+                if cluster_id == old and key[0] == company_id:
+                    table[key] = new
+
+    def _note(self, company_id: str, decision: Decision, partition: int, at: datetime) -> None:
+        changes = self.changes
+        for record in decision.changed:
+            changes.records[(company_id, record.record_id)] = (record, partition, at)
+        for gone in decision.gone:
+            changes.records.pop((company_id, gone.record_id), None)
+            self._of_record.pop((company_id, gone.record_id), None)
+            changes.gone.append((company_id, gone, at))
+        changes.transitions.extend((company_id, transition) for transition in decision.transitions)
+        changes.flags.extend((flag, partition) for flag in decision.flags)
+        if decision.outcome is not None:
+            changes.outcomes.append((company_id, decision.outcome))
+
+
+def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision) -> EventRow:
+    disposition = "repeat" if decision.repeat else "applied"
+    if decision.outcome is not None and not decision.outcome.applied:
+        disposition = "refused"
+    return EventRow(
+        company_id=company_id,
+        received_at=envelope.received_at,
+        topic=envelope.topic,
+        partition=envelope.partition,
+        offset=envelope.offset,
+        record_id=_record_of(event, decision),
+        event_id=event_id(event),
+        kind=_kind(event),
+        occurred_at=_occurred_at(event),
+        disposition=disposition,
+    )
+
+
+def _record_of(event: Event, decision: Decision) -> UUID | None:
+    """Say which record an event belongs to: the one that holds its side."""
+    if isinstance(event, Commanded):
+        return event.command.record_id
+    records = decision.cluster.records
+    if len(records) == 1:
+        return records[0].record_id
+    for record in records:
+        if isinstance(event, HeardAppointment):
+            if record.appointment and record.appointment.appointment_id == event.event.appointment.id:
+                return record.record_id
+        elif isinstance(event, HeardBooking):
+            wanted = (event.event.uid, event.event.seat)
+            if any((side.uid, side.seat) == wanted for side in record.chain):
+                return record.record_id
+    return None
+
+
+def _kind(event: Event) -> str:
+    if isinstance(event, HeardBooking):
+        return event.event.trigger
+    if isinstance(event, Commanded):
+        return str(event.command.__struct_config__.tag)
+    if isinstance(event, HeardAppointment):
+        return str(event.event.__struct_config__.tag)
+    return "deadline"
+
+
+def _occurred_at(event: Event) -> datetime | None:
+    if isinstance(event, Commanded):
+        return event.command.issued_at
+    if isinstance(event, DeadlineReached):
+        return event.at
+    return event.event.occurred_at

@@ -1,0 +1,73 @@
+"""The relay: what was decided goes to Kafka, in order, at least once; ids make it once."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from datetime import UTC
+from typing import Final
+
+from schemas.envelope import Delivery
+from services.plumbing import telemetry
+from services.plumbing.kafka import Publisher
+from services.plumbing.postgres import Pool
+
+#: Rows of one round.
+ROWS_MAX: Final = 500
+#: Rows that another process left behind are found within this time.
+LOOK_SECONDS: Final = 2.0
+#: An acknowledgement that takes longer is a failure: the rows stay and are sent again.
+PUBLISH_SECONDS: Final = 10.0
+
+#: The oldest decisions of the partitions that are ours.
+_NEXT: Final = """
+SELECT company_id, outbox_id, topic, ce_id, ce_type, body, traceparent, created_at FROM outbox
+WHERE kafka_partition = ANY($1::int[]) ORDER BY outbox_id LIMIT $2"""
+
+#: Takes away what the broker has.
+_SENT: Final = """
+DELETE FROM outbox o USING unnest($1::text[], $2::bigint[]) AS s (company_id, outbox_id)
+WHERE o.company_id = s.company_id AND o.outbox_id = s.outbox_id"""
+
+
+class Relay:
+    """Sends the outbox of our partitions. A process that lost them may send a row again: its id is the same."""
+
+    def __init__(self, pool: Pool, publisher: Publisher, owned: Callable[[], Collection[int]]) -> None:
+        """`owned` gives the partition numbers that are ours at the moment."""
+        self._pool, self._publisher, self._owned = pool, publisher, owned
+        self.wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop`. Raises KafkaError, TimeoutError and the database's errors: begin again then."""
+        while not stop.is_set():
+            self.wake.clear()
+            if await self.send_some():
+                continue
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def send_some(self) -> int:
+        """Send the oldest rows; gives how many."""
+        found = await self._pool.fetch(_NEXT, sorted(self._owned()), ROWS_MAX)
+        if not found:
+            return 0
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await self._publisher.publish_all(
+                Delivery(
+                    topic=row["topic"],
+                    company_id=row["company_id"],
+                    ce_id=row["ce_id"],
+                    ce_source="reconcal/reconciler",
+                    ce_type=row["ce_type"],
+                    received_at=row["created_at"].astimezone(UTC),
+                    body=row["body"],
+                    traceparent=row["traceparent"],
+                )
+                for row in found
+            )
+        await self._pool.execute(_SENT, [row["company_id"] for row in found], [row["outbox_id"] for row in found])
+        telemetry.outbox_published.inc(len(found))
+        telemetry.log().info(telemetry.RELAY_PUBLISHED, rows=len(found))
+        return len(found)

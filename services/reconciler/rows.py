@@ -1,0 +1,186 @@
+"""How a record lies in PostgreSQL: two JSON documents that are the truth, and the columns that people ask by."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from schemas.flags import Kind, SyncStatus
+from services.reconciler.core.matching import Chain, Rule
+from services.reconciler.core.record import Finding, OpenFlag, Record, Resolution
+from services.reconciler.core.sides import AppointmentSide, booking_facts
+
+
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """`records.facts`: what both sides said."""
+
+    appointment: AppointmentSide | None = None
+    chain: Chain = ()
+
+
+class Decided(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`records.decision`: what was made of it."""
+
+    record_id: UUID
+    cluster_id: UUID
+    anchor: str
+    first_received_at: datetime
+    status: SyncStatus
+    version: int
+    rule: Rule | None = None
+    candidates: tuple[str, ...] = ()
+    finding: Finding | None = None
+    deadline_at: datetime | None = None
+    flag: OpenFlag | None = None
+    flags_raised: int = 0
+    resolution: Resolution | None = None
+    retired: dict[str, int] = {}
+
+
+_facts: Final = msgspec.json.Decoder(Facts)
+_decided: Final = msgspec.json.Decoder(Decided)
+_encoder: Final = msgspec.json.Encoder()
+
+#: Columns of an upsert, in the order of `columns`.
+COLUMNS: Final = (
+    ("company_id", "text"),
+    ("record_id", "uuid"),
+    ("cluster_id", "uuid"),
+    ("kafka_partition", "int"),
+    ("anchor", "text"),
+    ("appointment_id", "text"),
+    ("booking_uid", "text"),
+    ("starts_at", "timestamptz"),
+    ("calcom_sync_status", "text"),
+    ("sync_error_message", "text"),
+    ("sync_error_code", "text"),
+    ("requires_manual_review", "bool"),
+    ("manual_review_flagged_at", "timestamptz"),
+    ("match_rule", "text"),
+    ("deadline_at", "timestamptz"),
+    ("version", "bigint"),
+    ("first_received_at", "timestamptz"),
+    ("changed_at", "timestamptz"),
+    ("facts", "json"),
+    ("decision", "json"),
+)
+
+
+def read(company_id: str, facts: str, decision: str) -> Record:
+    """Make a record from its two documents."""
+    sides, made = _facts.decode(facts), _decided.decode(decision)
+    return Record(
+        company_id=company_id,
+        record_id=made.record_id,
+        cluster_id=made.cluster_id,
+        anchor=made.anchor,
+        first_received_at=made.first_received_at,
+        appointment=sides.appointment,
+        chain=sides.chain,
+        rule=made.rule,
+        candidates=made.candidates,
+        status=made.status,
+        finding=made.finding,
+        deadline_at=made.deadline_at,
+        flag=made.flag,
+        flags_raised=made.flags_raised,
+        resolution=made.resolution,
+        retired=made.retired,
+        version=made.version,
+    )
+
+
+def columns(record: Record, partition: int, changed_at: datetime) -> tuple[object, ...]:
+    """Give a record's row, in the order of COLUMNS."""
+    head = record.chain[-1] if record.chain else None
+    newest = record.appointment.heard[-1].event.appointment if record.appointment else None
+    # What the columns say of an error holds while the status says so: a pending difference is none yet.
+    finding = record.finding if record.status not in (SyncStatus.PENDING, SyncStatus.SYNCED) else None
+    return (
+        record.company_id,
+        record.record_id,
+        record.cluster_id,
+        partition,
+        record.anchor,
+        record.appointment.appointment_id if record.appointment else None,
+        head.uid if head else None,
+        newest.starts_at if newest else head.heard[-1].event.starts_at if head else None,
+        record.status.value,
+        error_message(finding) if finding else None,
+        finding.kind.value if finding else None,
+        record.flag is not None,
+        record.flag.flagged_at if record.flag else None,
+        record.rule.value if record.rule else None,
+        record.deadline_at,
+        record.version,
+        record.first_received_at,
+        changed_at,
+        _encoder.encode(Facts(record.appointment, record.chain)).decode(),
+        _encoder.encode(_made(record)).decode(),
+    )
+
+
+def _made(record: Record) -> Decided:
+    return Decided(
+        record_id=record.record_id,
+        cluster_id=record.cluster_id,
+        anchor=record.anchor,
+        first_received_at=record.first_received_at,
+        status=record.status,
+        version=record.version,
+        rule=record.rule,
+        candidates=record.candidates,
+        finding=record.finding,
+        deadline_at=record.deadline_at,
+        flag=record.flag,
+        flags_raised=record.flags_raised,
+        resolution=record.resolution,
+        retired=record.retired,
+    )
+
+
+def error_message(finding: Finding) -> str:
+    """Give `sync_error_message`: a document, as the specification of the columns has it."""
+    if finding.kind is Kind.DATA_MISMATCH:
+        body: dict[str, object] = {"type": "data_inconsistency", "inconsistencies": finding.inconsistencies}
+    else:
+        body = {"type": finding.kind.value.lower(), "since": finding.since}
+    return _encoder.encode(body).decode()
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a row of `records` for programs to read: design section 3, `reconcal records --json`."""
+    sides = _facts.decode(row["facts"])
+    newest = sides.appointment.heard[-1].event if sides.appointment else None
+    appointment = msgspec.to_builtins(newest.appointment) if newest else None
+    if appointment is not None and newest is not None and newest.__struct_config__.tag == "appointment.deleted":
+        appointment["deleted"] = True
+    booking = None
+    if sides.chain:
+        facts = booking_facts(sides.chain)
+        booking = {
+            "uid": facts.uid,
+            "chain": list(facts.chain),
+            "starts_at": facts.starts_at,
+            "ends_at": facts.ends_at,
+            "status": facts.status,
+            "attendees": msgspec.to_builtins(facts.attendees),
+        }
+    names = (
+        "record_id",
+        "company_id",
+        "calcom_sync_status",
+        "last_sync_attempt_at",
+        "sync_attempt_count",
+        "sync_error_message",
+        "sync_error_code",
+        "sync_verified_at",
+        "requires_manual_review",
+        "manual_review_flagged_at",
+        "match_rule",
+    )
+    plain = {name: row[name] for name in names}
+    return plain | {"appointment": appointment, "booking": booking, "version": row["version"]}

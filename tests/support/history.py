@@ -1,0 +1,165 @@
+"""Histories of events in a few letters, and the one function that folds them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from schemas.appointments import (
+    Appointment,
+    AppointmentCancelled,
+    AppointmentCreated,
+    AppointmentDeleted,
+    AppointmentRescheduled,
+    AppointmentStatus,
+    AppointmentUpdated,
+    Customer,
+)
+from schemas.bookings import Attendee, BookingEvent, BookingStatus
+from schemas.flags import Flag
+from services.reconciler.core.correlate import Cluster, Decision, correlate
+from services.reconciler.core.events import DeadlineReached, Event, Heard, HeardAppointment, HeardBooking
+from services.reconciler.core.policy import Policy
+from services.reconciler.core.record import Record
+
+NOW: Final = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+START: Final = NOW + timedelta(days=7)
+POLICY: Final = Policy(window_seconds=300)
+
+_KINDS: Final = {
+    "created": AppointmentCreated,
+    "updated": AppointmentUpdated,
+    "rescheduled": AppointmentRescheduled,
+    "cancelled": AppointmentCancelled,
+    "deleted": AppointmentDeleted,
+}
+_STATUSES: Final = {
+    "BOOKING_CREATED": BookingStatus.ACCEPTED,
+    "BOOKING_RESCHEDULED": BookingStatus.ACCEPTED,
+    "BOOKING_REQUESTED": BookingStatus.PENDING,
+    "BOOKING_REJECTED": BookingStatus.REJECTED,
+    "BOOKING_CANCELLED": BookingStatus.CANCELLED,
+}
+
+
+def at(seconds: float) -> datetime:
+    """Give a moment of the story: seconds after its beginning."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def local(
+    kind: str = "created", seconds: float = 0, appointment: str = "4711", *, received: float | None = None, **fields: Any
+) -> HeardAppointment:
+    """Say that the app told something at a moment; `minutes` moves the start."""
+    minutes = fields.pop("minutes", 0)
+    status = fields.pop("status", "cancelled" if kind == "cancelled" else "confirmed")
+    starts_at = START + timedelta(minutes=minutes)
+    event_id = fields.pop("id", f"evt-{appointment}-{kind}-{seconds}")
+    body = Appointment(
+        id=appointment,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(minutes=30),
+        status=AppointmentStatus(status),
+        customer=Customer(name="Mia Patient", email=fields.pop("email", "mia@example.com")),
+        **fields,
+    )
+    event = _KINDS[kind](id=event_id, occurred_at=at(seconds), appointment=body)
+    return HeardAppointment(at(seconds if received is None else received), event)
+
+
+def calcom(
+    trigger: str = "CREATED", seconds: float = 0, uid: str = "A", *, received: float | None = None, **fields: Any
+) -> HeardBooking:
+    """Say that Cal.com told something at a moment; `parent` is the uid that this one took the place of."""
+    name = f"BOOKING_{trigger}"
+    starts_at = START + timedelta(minutes=fields.pop("minutes", 0))
+    event = BookingEvent(
+        event_id=f"cal-{uid}-{fields.get('seat', '')}-{trigger}-{seconds}",
+        trigger=name,
+        occurred_at=at(seconds),
+        uid=uid,
+        status=fields.pop("status", _STATUSES[name]),
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(minutes=30),
+        parent_uid=fields.pop("parent", None),
+        attendees=(Attendee(name="Mia Patient", email="mia@example.com"),),
+        **fields,
+    )
+    return HeardBooking(at(seconds if received is None else received), event)
+
+
+class Story:
+    """A company's cluster under a sequence of events, kept whole: every event goes to one cluster."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        """Begin with nothing."""
+        self.policy = policy
+        self.cluster = Cluster("acme")
+        self.flags: list[Flag] = []
+        self.decisions: list[Decision] = []
+
+    def tell(self, *events: Event) -> "Story":
+        """Fold events in this order."""
+        for event in events:
+            decision = correlate(self.cluster, event, self.policy)
+            self.cluster = decision.cluster
+            self.flags.extend(decision.flags)
+            self.decisions.append(decision)
+        return self
+
+    def until(self, seconds: float) -> "Story":
+        """Let every deadline before a moment fire, both sides being read until then."""
+        while due := [r for r in self.cluster.records if r.deadline_at is not None and r.deadline_at < at(seconds)]:
+            first = min(due, key=lambda r: (r.deadline_at, r.record_id))
+            self.tell(DeadlineReached(record_id=first.record_id, at=at(seconds), known_until=at(seconds)))
+        return self
+
+    @property
+    def record(self) -> Record:
+        """Give the only record there is."""
+        (only,) = self.cluster.records
+        return only
+
+
+def fold(events: Iterable[Event], policy: Policy = POLICY) -> Story:
+    """Fold a history from nothing."""
+    return Story(policy).tell(*events)
+
+
+def essence(story: Story) -> set[tuple[object, ...]]:
+    """Give what must not depend on order or repetition: everything but counters, and what deadlines left behind."""
+    return {
+        (
+            r.record_id,
+            r.anchor,
+            r.first_received_at,
+            r.appointment,
+            r.chain,
+            r.rule,
+            r.candidates,
+            r.finding,
+        )
+        for r in story.cluster.records
+    }
+
+
+def ending(story: Story) -> set[tuple[object, ...]]:
+    """Give the essence with status and open flag, once all deadlines have fired."""
+    return {
+        (*line, r.status, r.flag.kind if r.flag else None)
+        for line, r in zip(
+            [next(iter(essence(_only(r, story)))) for r in story.cluster.records], story.cluster.records, strict=True
+        )
+    }
+
+
+def _only(record: Record, story: Story) -> Story:
+    one = Story(story.policy)
+    one.cluster = Cluster(record.company_id, (record.cluster_id,), (record,))
+    return one
+
+
+def repeated(heard: Heard, *, later: float) -> Heard:
+    """Give the same event as received again, later."""
+    return replace(heard, received_at=heard.received_at + timedelta(seconds=later))
