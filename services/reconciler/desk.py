@@ -68,6 +68,10 @@ class Desk:
         self.changes.events.append(_row(company_id, envelope, event, decision))
         return decision
 
+    def records(self) -> list[Record]:
+        """Give every record that lies on the desk."""
+        return [record for laid in self._records.values() for record in laid]
+
     def _gather(self, company_id: str, keys: Iterable[Key], records: Iterable[RecordRef]) -> Cluster:
         ids = {found for key in keys if (found := self._clusters.get(key)) is not None}
         ids |= {found for ref in records if (found := self._of_record.get(ref)) is not None}

@@ -181,7 +181,8 @@ async def _fits(pool: Pool, partitions: int) -> None:
     known = await pool.fetchval("SELECT max(kafka_partition) + 1 FROM partitions")
     if known is None:
         await pool.execute(
-            "INSERT INTO partitions (kafka_partition) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING", partitions
+            "INSERT INTO partitions (kafka_partition) SELECT generate_series(0, $1 - 1) ON CONFLICT DO NOTHING",
+            partitions,
         )
     elif known != partitions:
         raise SettingsError(

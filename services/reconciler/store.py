@@ -241,7 +241,10 @@ async def _save_records(connection: Connection, changes: Changes) -> None:
     gone = [entry for entry in changes.gone if (entry[0], entry[1].record_id) not in changes.records]
     if gone:
         await connection.execute(
-            _GONE, *_turn((c, g.record_id, g.merged_into, at) for c, g, at in {(e[0], e[1].record_id): e for e in gone}.values())
+            _GONE,
+            *_turn(
+                (c, g.record_id, g.merged_into, at) for c, g, at in {(e[0], e[1].record_id): e for e in gone}.values()
+            ),
         )
     if changes.merged:
         for company_id, old, new in changes.merged:  # in order: one may lead to the next

@@ -42,6 +42,8 @@ from services.reconciler.ports import (
 HELD_RETRY_SECONDS: Final = 0.1
 #: Deadlines of one transaction.
 DUE_MAX: Final = 500
+#: Longer than the broker takes to notice that a member of the group is gone.
+RECLAIM_SECONDS: Final = 15.0
 #: How often progress is written down for people.
 REPORT_SECONDS: Final = 2.0
 
@@ -110,6 +112,7 @@ class Worker:
         self._brakes: dict[int, Brake] = {}
         self._stopped: dict[int, str] = {}
         self._held: dict[int, int] = {}
+        self._reclaim_at: datetime | None = None
         self._probed_at = self._reported_at = contact.last_at - timedelta(days=1)
 
     @property
@@ -127,11 +130,12 @@ class Worker:
 
         An error of the store goes up; after it call `doubt` before the next turn.
         """
-        if self._source.assigned[0] != self._generation:
-            await self._take_over()
-        polled = await self._source.poll(
-            max_records=self._limits.batch_max_records, timeout_seconds=self._patience()
-        )
+        if self._source.assigned[0] != self._generation or self._may_reclaim():
+            try:
+                await self._take_over()
+            except Fenced:
+                self._let_go()
+        polled = await self._source.poll(max_records=self._limits.batch_max_records, timeout_seconds=self._patience())
         batch = [envelope for envelope in polled if self._expects(envelope)]
         try:
             if batch and self._source.assigned[0] == self._generation:
@@ -162,9 +166,18 @@ class Worker:
         )
 
     def _let_go(self) -> None:
-        """Another worker owns what we took for ours: do nothing until the broker assigns us something again."""
+        """Another worker claimed what we took for ours: do nothing until the broker has said whose it is.
+
+        If we lost it, the broker assigns anew. If the other was a sleeper that woke up, claimed, and learnt only then
+        that it had lost its place, nothing is assigned anew: after a while we claim again what is still ours.
+        """
         telemetry.log().warning(telemetry.RECONCILER_FENCED, partitions=sorted(self._epochs), owner=self._owner)
         self._epochs, self._reaches, self._next_due, self._held = {}, {}, {}, {}
+        self._generation = self._source.assigned[0]
+        self._reclaim_at = self._clock.now() + timedelta(seconds=RECLAIM_SECONDS)
+
+    def _may_reclaim(self) -> bool:
+        return self._reclaim_at is not None and self._clock.now() >= self._reclaim_at
 
     # --- envelopes ----------------------------------------------------------------------------------------------
 
@@ -271,6 +284,7 @@ class Worker:
     async def _take_over(self) -> None:
         """Claim what is newly ours and read on from the offsets that PostgreSQL has."""
         generation, numbers = self._source.assigned
+        self._reclaim_at = None
         self._epochs, self._reaches, self._next_due, self._held = {}, {}, {}, {}
         self._brakes, self._stopped = {}, {}
         if numbers:
@@ -320,7 +334,9 @@ class Worker:
         if not self._epochs:
             return False
         since = (now - self._probed_at).total_seconds()
-        waiting = any((self._known_until(n) or datetime.min.replace(tzinfo=now.tzinfo)) <= self._next_due[n] for n in due)
+        waiting = any(
+            (self._known_until(n) or datetime.min.replace(tzinfo=now.tzinfo)) <= self._next_due[n] for n in due
+        )
         return since >= (HELD_RETRY_SECONDS if waiting else self._limits.probe_interval_seconds)
 
     async def _try_probe(self) -> None:

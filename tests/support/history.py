@@ -18,10 +18,12 @@ from schemas.appointments import (
 )
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.flags import Flag
-from services.reconciler.core.correlate import Cluster, Decision, correlate
+from services.reconciler.core.correlate import Decision
 from services.reconciler.core.events import DeadlineReached, Event, Heard, HeardAppointment, HeardBooking
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
+from services.reconciler.desk import Desk
+from services.reconciler.ports import Changes, Loaded
 
 NOW: Final = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 START: Final = NOW + timedelta(days=7)
@@ -49,7 +51,12 @@ def at(seconds: float) -> datetime:
 
 
 def local(
-    kind: str = "created", seconds: float = 0, appointment: str = "4711", *, received: float | None = None, **fields: Any
+    kind: str = "created",
+    seconds: float = 0,
+    appointment: str = "4711",
+    *,
+    received: float | None = None,
+    **fields: Any,
 ) -> HeardAppointment:
     """Say that the app told something at a moment; `minutes` moves the start."""
     minutes = fields.pop("minutes", 0)
@@ -90,27 +97,31 @@ def calcom(
 
 
 class Story:
-    """A company's cluster under a sequence of events, kept whole: every event goes to one cluster."""
+    """A company's records under a sequence of events, laid out on the desk as the worker does it."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
         """Begin with nothing."""
         self.policy = policy
-        self.cluster = Cluster("acme")
+        self.desk = Desk(Loaded({}, {}, {}), Changes.begin(NOW, {}))
         self.flags: list[Flag] = []
         self.decisions: list[Decision] = []
 
     def tell(self, *events: Event) -> "Story":
         """Fold events in this order."""
         for event in events:
-            decision = correlate(self.cluster, event, self.policy)
-            self.cluster = decision.cluster
+            decision = self.desk.fold("acme", event, self.policy, 0, NOW)
             self.flags.extend(decision.flags)
             self.decisions.append(decision)
         return self
 
+    @property
+    def records(self) -> list[Record]:
+        """Give every record there is."""
+        return self.desk.records()
+
     def until(self, seconds: float) -> "Story":
         """Let every deadline before a moment fire, both sides being read until then."""
-        while due := [r for r in self.cluster.records if r.deadline_at is not None and r.deadline_at < at(seconds)]:
+        while due := [r for r in self.records if r.deadline_at is not None and r.deadline_at < at(seconds)]:
             first = min(due, key=lambda r: (r.deadline_at, r.record_id))
             self.tell(DeadlineReached(record_id=first.record_id, at=at(seconds), known_until=at(seconds)))
         return self
@@ -118,7 +129,7 @@ class Story:
     @property
     def record(self) -> Record:
         """Give the only record there is."""
-        (only,) = self.cluster.records
+        (only,) = self.records
         return only
 
 
@@ -140,24 +151,14 @@ def essence(story: Story) -> set[tuple[object, ...]]:
             r.candidates,
             r.finding,
         )
-        for r in story.cluster.records
+        for r in story.records
     }
 
 
 def ending(story: Story) -> set[tuple[object, ...]]:
-    """Give the essence with status and open flag, once all deadlines have fired."""
-    return {
-        (*line, r.status, r.flag.kind if r.flag else None)
-        for line, r in zip(
-            [next(iter(essence(_only(r, story)))) for r in story.cluster.records], story.cluster.records, strict=True
-        )
-    }
-
-
-def _only(record: Record, story: Story) -> Story:
-    one = Story(story.policy)
-    one.cluster = Cluster(record.company_id, (record.cluster_id,), (record,))
-    return one
+    """Give the essence with status and open flag, for when all deadlines have fired."""
+    flagged = {(r.record_id, r.status, r.flag.kind if r.flag else None) for r in story.records}
+    return essence(story) | flagged
 
 
 def repeated(heard: Heard, *, later: float) -> Heard:

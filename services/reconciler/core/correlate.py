@@ -24,7 +24,7 @@ from services.reconciler.core.events import (
     HeardAppointment,
     event_id,
 )
-from services.reconciler.core.findings import find
+from services.reconciler.core.findings import find, stirred
 from services.reconciler.core.matching import Pair, age, name_of, pair
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import OpenFlag, Record, Resolution, flag_id, record_id
@@ -117,7 +117,9 @@ def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
         return Decision(cluster=cluster, repeat=True)
     before = {record.record_id: record for record in cluster.records}
     cause, at = event_id(heard), heard.received_at
-    places = [_place(cluster, found) for found in pair(appointments, bookings)]
+    pairs = pair(appointments, bookings)
+    stirred_at = stirred(appointments, [found.chain for found in pairs]) if len(pairs) > 1 else None
+    places = [_place(cluster, found, stirred_at) for found in pairs]
     kept = {place.record_id for place in places}
     leaving = [record for record in cluster.records if record.record_id not in kept]
     after: list[Record] = []
@@ -152,6 +154,7 @@ class _Place(Struct, frozen=True):
     record_id: UUID
     anchor: str
     first_received_at: datetime
+    stirred_at: datetime | None
 
     @property
     def names(self) -> set[str]:
@@ -159,11 +162,11 @@ class _Place(Struct, frozen=True):
         return {name_of(side) for side in (*((found.appointment,) if found.appointment else ()), *found.chain)}
 
 
-def _place(cluster: Cluster, found: Pair) -> _Place:
+def _place(cluster: Cluster, found: Pair, stirred_at: datetime | None) -> _Place:
     sides = (*((found.appointment,) if found.appointment else ()), *found.chain)
     first_received_at, anchor = min(age(side) for side in sides)
     known = next((r.record_id for r in cluster.records if r.anchor == anchor), None)
-    return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at)
+    return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at, stirred_at)
 
 
 def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: list[Record]) -> Record:
@@ -193,9 +196,7 @@ def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: lis
     return record
 
 
-def _with(
-    cluster: Cluster, heard: Heard
-) -> tuple[list[AppointmentSide], list[BookingSide], bool]:
+def _with(cluster: Cluster, heard: Heard) -> tuple[list[AppointmentSide], list[BookingSide], bool]:
     """Give the cluster's sides with the event added to its own, and whether it said anything new."""
     appointments = {r.appointment.appointment_id: r.appointment for r in cluster.records if r.appointment}
     bookings = {(side.uid, side.seat): side for record in cluster.records for side in record.chain}
@@ -227,7 +228,7 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
     | kind K         | none or other | none or other  | pending until K's deadline; other resolved  |
     """
     found = place.pair
-    finding = find(found, policy)
+    finding = find(found, policy, place.stirred_at)
     flag, resolution = known.flag, known.resolution
     deadline_at: datetime | None = None
     if finding is None:

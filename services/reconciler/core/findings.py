@@ -1,6 +1,9 @@
 """What is wrong with a pair: a pure look at its two sides."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from schemas.flags import AppointmentFacts, BookingFacts, Inconsistency, Kind
 from services.reconciler.core.events import HeardAppointment, HeardBooking
@@ -15,15 +18,32 @@ from services.reconciler.core.sides import (
     booking_facts,
     booking_life,
     first_received,
+    link_since,
     run_since,
 )
 
 
-def find(pair: Pair, policy: Policy) -> Finding | None:
+def find(pair: Pair, policy: Policy, stirred_at: datetime | None = None) -> Finding | None:
     """Say what is wrong with a pair, and since when; None: both sides agree, or nobody is coming.
 
-    `since` is a moment of receipt: the window counts from it.
+    `since` is a moment of receipt: the window counts from it. `stirred_at` is when the cluster last learnt who might
+    belong to whom, where it has more than one record: a side that has just lost its partner to another gets the
+    window, too, for the news that makes sense of it may be on its way.
     """
+    finding = _find(pair, policy)
+    if finding is not None and stirred_at is not None and stirred_at > finding.since:
+        return replace(finding, since=stirred_at)
+    return finding
+
+
+def stirred(appointments: Iterable[AppointmentSide], chains: Iterable[Chain]) -> datetime:
+    """Give the latest receipt that could have changed who belongs to whom."""
+    moments = [link_since(side) for side in appointments]
+    moments.extend(first_received(side) for chain in chains for side in chain)
+    return max(moments)
+
+
+def _find(pair: Pair, policy: Policy) -> Finding | None:
     appointment, chain = pair.appointment, pair.chain
     local = appointment_life(appointment.heard[-1]) if appointment else None
     calcom = booking_life(chain[-1].heard[-1]) if chain else None

@@ -138,6 +138,18 @@ def links(side: AppointmentSide) -> tuple[str | None, int | None]:
     return uid, booking_id
 
 
+def link_since(side: AppointmentSide) -> datetime:
+    """Give the receipt since which the app has named the booking that it names now (or has named none)."""
+    uid, booking_id = links(side)
+    since = side.heard[-1].received_at
+    for heard in reversed(side.heard):
+        appointment = heard.event.appointment
+        if appointment.calcom_booking_uid not in (None, uid) or appointment.calcom_booking_id not in (None, booking_id):
+            break
+        since = min(since, heard.received_at)
+    return since
+
+
 def named_appointment(side: BookingSide) -> str | None:
     """Give the appointment id that the booking's metadata last named; most of Cal.com's bodies leave it out."""
     for heard in reversed(side.heard):

@@ -147,7 +147,7 @@ def test_17_a_seat_belongs_to_its_first_attendee() -> None:
             calcom(seconds=3, seat="mia@example.com"),
         ]
     ).until(10_000)
-    found = {r.appointment.appointment_id: r.status for r in story.cluster.records if r.appointment}
+    found = {r.appointment.appointment_id: r.status for r in story.records if r.appointment}
     assert found == {"1": SyncStatus.SYNCED, "2": SyncStatus.ORPHANED_LOCAL}
 
 
@@ -168,13 +168,13 @@ def test_a_metadata_key_matches_where_the_app_does_not_know_the_uid() -> None:
 def test_a_stronger_key_corrects_a_weaker_match() -> None:
     weak = [local(), calcom(seconds=1, uid="X", appointment_id="4711")]
     story = fold([*weak, local("updated", 5, calcom_booking_uid="Y"), calcom(seconds=6, uid="Y")])
-    pairs = {r.chain[0].uid: r.rule for r in story.cluster.records if r.chain}
+    pairs = {r.chain[0].uid: r.rule for r in story.records if r.chain}
     assert pairs == {"X": None, "Y": Rule.BOOKING}
 
 
 def test_two_living_appointments_that_claim_one_booking_are_left_to_a_human() -> None:
     story = fold([local(appointment="1", **LINKED), local(appointment="2", **LINKED), calcom(seconds=2)]).until(10_000)
-    assert {r.status for r in story.cluster.records} == {SyncStatus.FAILED}
+    assert {r.status for r in story.records} == {SyncStatus.FAILED}
     assert {flag.kind for flag in story.flags} == {Kind.AMBIGUOUS_MATCH}
     assert story.flags[0].why.candidates == ("a:1", "a:2", "b:A")
 
@@ -188,7 +188,7 @@ def test_an_appointment_that_was_booked_anew_goes_with_the_living_booking() -> N
             calcom(seconds=20, uid="Y", appointment_id="4711"),
         ]
     ).until(10_000)
-    assert {r.status for r in story.cluster.records} == {SyncStatus.SYNCED}
+    assert {r.status for r in story.records} == {SyncStatus.SYNCED}
     assert story.flags == []
 
 
@@ -279,3 +279,11 @@ def test_a_record_that_was_taken_in_and_stands_alone_again_numbers_its_flags_on(
 def test_a_restored_appointment_gets_a_window_of_its_own() -> None:
     story = fold([local("cancelled"), local("updated", 86_400)])
     assert story.record.deadline_at == at(86_700)
+
+
+def test_a_move_that_the_app_tells_before_calcom_gives_both_sides_a_window_again() -> None:
+    story = fold([local(**LINKED), calcom(seconds=1)])
+    story.tell(local("rescheduled", 1000, minutes=30, calcom_booking_uid="B")).until(1299)
+    assert story.flags == []
+    story.tell(calcom("RESCHEDULED", 1290, "B", parent="A", minutes=30)).until(10_000)
+    assert (story.record.status, story.flags) == (SyncStatus.SYNCED, [])

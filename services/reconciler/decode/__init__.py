@@ -1,0 +1,40 @@
+"""From envelopes to events: what does a body say? Pure: no I/O, no clock, nothing random."""
+
+from collections.abc import Callable
+from typing import Final
+
+from schemas.envelope import Envelope
+from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, SYNC_COMMANDS
+from services.reconciler.core.events import Commanded, HeardAppointment, HeardBooking
+from services.reconciler.decode.appointments import decode_appointment, parse_appointment
+from services.reconciler.decode.calcom import decode_webhook
+from services.reconciler.decode.commands import decode_command
+from services.reconciler.decode.outcomes import Ignored, Undecodable
+
+__all__ = ["BODY_MAX_BYTES", "Decoded", "Ignored", "Undecodable", "decode", "parse_appointment"]
+
+Decoded = HeardAppointment | HeardBooking | Commanded | Ignored
+
+#: What the door takes at most. An app that writes to Kafka itself is held to the same.
+BODY_MAX_BYTES: Final = 1024 * 1024
+
+_READERS: Final[dict[str, Callable[[Envelope], Decoded]]] = {
+    APP_APPOINTMENTS: decode_appointment,
+    CALCOM_BOOKINGS: decode_webhook,
+    SYNC_COMMANDS: decode_command,
+}
+
+
+def decode(envelope: Envelope) -> Decoded:
+    """Say what an envelope means. Its topic and body decide; headers may be missing or wrong.
+
+    Whatever is given back can be encoded as JSON and stored in PostgreSQL. Raises Undecodable, and nothing else.
+    """
+    if not envelope.company_id:
+        raise Undecodable("no_company", "The record has no key that names a company.")
+    if len(envelope.body) > BODY_MAX_BYTES:
+        raise Undecodable("too_large", f"The body has {len(envelope.body)} bytes; {BODY_MAX_BYTES} are allowed.")
+    reader = _READERS.get(envelope.topic)
+    if reader is None:
+        raise Undecodable("unknown_topic", "The topic is none of the three inputs.")
+    return reader(envelope)

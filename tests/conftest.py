@@ -1,0 +1,41 @@
+"""What holds for every test: its folder says what it may touch; chance is the same in CI every time."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import settings
+
+from tests.support.no_kafka import NO_KAFKA
+
+pytest_plugins = ["tests.support.stand"]
+
+TESTS: Final = Path(__file__).parent
+MARKED: Final = ("integration", "e2e", "faults")
+NO_SOCKETS: Final = ("unit", "property")
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("dev", deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder; those of `unit` and `property` get no sockets."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in NO_SOCKETS:
+            item.add_marker(pytest.mark.disable_socket)
+        elif folder in MARKED:
+            item.add_marker(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly, once, that nothing ran on Apache Kafka."""
+    skipped = [report for report in terminalreporter.getreports("skipped") if NO_KAFKA in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"NOT RUN: {len(skipped)} tests on Apache Kafka, for there is none ({NO_KAFKA}). `make kafka` says why.",
+            red=True,
+            bold=True,
+        )

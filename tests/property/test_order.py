@@ -1,0 +1,162 @@
+"""The law: any order and any repetition of the same events ends in the same record."""
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.reconciler.core.events import Heard
+from tests.support.history import calcom, ending, essence, fold, local, repeated
+
+LINKED = {"calcom_booking_uid": "A"}
+
+#: Short histories, each with a sentence. All orders of each are tried: up to 720.
+HISTORIES: dict[str, Sequence[Heard]] = {
+    "made on both sides, cancelled on both": [
+        local(**LINKED),
+        calcom(seconds=1),
+        local("cancelled", 50, **LINKED),
+        calcom("CANCELLED", 51),
+    ],
+    "moved twice at Cal.com, followed by the app": [
+        local(**LINKED),
+        calcom(seconds=1),
+        calcom("RESCHEDULED", 100, "B", parent="A", minutes=30),
+        local("rescheduled", 101, minutes=30, calcom_booking_uid="B"),
+        calcom("RESCHEDULED", 200, "C", parent="B", minutes=60),
+        local("rescheduled", 202, minutes=60, calcom_booking_uid="C"),
+    ],
+    "requested, confirmed, moved, cancelled on one side": [
+        local(status="pending"),
+        calcom("REQUESTED", 1, appointment_id="4711"),
+        calcom("CREATED", 60),
+        local("updated", 61, **LINKED),
+        calcom("RESCHEDULED", 90, "B", parent="A", minutes=15),
+        calcom("CANCELLED", 120, "B"),
+    ],
+    "booked anew under the same appointment": [
+        local(),
+        calcom(seconds=1, uid="X", appointment_id="4711"),
+        calcom("CANCELLED", 10, "X"),
+        calcom(seconds=20, uid="Y", appointment_id="4711"),
+        local("updated", 21, calcom_booking_uid="Y"),
+    ],
+    "a weak match that a strong key corrects": [
+        local(),
+        calcom(seconds=1, uid="X", appointment_id="4711"),
+        local("updated", 5, calcom_booking_uid="Y"),
+        calcom(seconds=6, uid="Y"),
+        local(seconds=7, appointment="4712", calcom_booking_uid="X"),
+    ],
+    "two appointments that claim one booking": [
+        local(appointment="1", **LINKED),
+        local(seconds=1, appointment="2", **LINKED),
+        calcom(seconds=2),
+        local("cancelled", 30, "2", **LINKED),
+    ],
+    "a booking that links two strangers by its numbers": [
+        local(appointment="1", calcom_booking_id=7),
+        calcom(seconds=1, uid="A", booking_id=7),
+        calcom("RESCHEDULED", 2, "B", booking_id=8, parent_id=7, minutes=5),
+        local("rescheduled", 3, "1", minutes=5, calcom_booking_id=8),
+        local(seconds=4, appointment="2", calcom_booking_uid="Z"),
+        calcom(seconds=5, uid="Z"),
+    ],
+    "seats of one booking": [
+        local(appointment="1", email="mia@example.com", **LINKED),
+        local(seconds=1, appointment="2", email="tom@example.com", **LINKED),
+        calcom(seconds=2, seat="mia@example.com"),
+        calcom(seconds=3, seat="tom@example.com"),
+        calcom("CANCELLED", 60, seat="tom@example.com"),
+    ],
+    "equal times": [
+        local(seconds=0, id="evt-a", **LINKED),
+        local("updated", 0, id="evt-b", minutes=30, **LINKED),
+        local("cancelled", 0, id="evt-c", **LINKED),
+        calcom(seconds=0),
+    ],
+    "deleted and restored": [
+        local(**LINKED),
+        calcom(seconds=1),
+        local("deleted", 30, **LINKED),
+        local("updated", 60, **LINKED),
+        local("updated", 61, **LINKED),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_every_order_of_a_short_history_ends_in_the_same_record(name: str) -> None:
+    history = HISTORIES[name]
+    expected = essence(fold(history))
+    expected_end = ending(fold(history).until(1e6))
+    for order in permutations(history):
+        story = fold(order)
+        assert essence(story) == expected, [event.event for event in order]
+        assert ending(story.until(1e6)) == expected_end
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_deadline_in_between_never_changes_the_ending(name: str) -> None:
+    history = HISTORIES[name]
+    expected = ending(fold(history).until(1e6))
+    for order in permutations(history) if len(history) < 6 else [history, history[::-1]]:
+        for cut in range(1, len(order)):
+            story = fold(order[:cut]).until(5e5).tell(*order[cut:]).until(1e6)
+            assert ending(story) == expected
+
+
+def _letters() -> st.SearchStrategy[Heard]:
+    seconds = st.integers(0, 40)
+    uids = st.sampled_from(["A", "B", "C"])
+    minutes = st.sampled_from([0, 30])
+    local_kinds = st.sampled_from(["created", "updated", "rescheduled", "cancelled", "deleted"])
+    triggers = st.sampled_from(["CREATED", "REQUESTED", "RESCHEDULED", "CANCELLED", "REJECTED"])
+    appointments = st.sampled_from(["1", "2"])
+    return st.one_of(
+        st.builds(
+            lambda k, s, a, m, u: local(k, s, a, minutes=m, calcom_booking_uid=u, id=f"{k}-{s}-{a}-{m}-{u}"),
+            local_kinds,
+            seconds,
+            appointments,
+            minutes,
+            st.none() | uids,
+        ),
+        st.builds(
+            lambda t, s, u, p, m, a: calcom(
+                t, s * 1.0 + ord(u[0]) / 1000, u, parent=p if p != u else None, minutes=m, appointment_id=a
+            ),
+            triggers,
+            seconds,
+            uids,
+            st.none() | uids,
+            minutes,
+            st.none() | appointments,
+        ),
+    )
+
+
+def _distinct(events: list[Heard]) -> list[Heard]:
+    from services.reconciler.core.events import event_id  # noqa: PLC0415
+
+    return list({event_id(event): event for event in events}.values())
+
+
+@given(
+    st.lists(_letters(), min_size=1, max_size=14)
+    .map(_distinct)
+    .flatmap(lambda e: st.tuples(st.just(e), st.permutations(e)))
+)
+def test_order_does_not_matter_for_long_histories(histories: tuple[list[Heard], list[Heard]]) -> None:
+    one, other = histories
+    assert essence(fold(one)) == essence(fold(other))
+    assert ending(fold(one).until(1e6)) == ending(fold(other).until(1e6))
+
+
+@given(st.lists(_letters(), min_size=1, max_size=10).map(_distinct), st.data())
+def test_repetition_does_not_matter(history: list[Heard], data: st.DataObject) -> None:
+    again = data.draw(st.lists(st.sampled_from(history), max_size=10))
+    mixed = data.draw(st.permutations([*history, *(repeated(event, later=9) for event in again)]))
+    assert essence(fold(mixed)) == essence(fold(history))

@@ -1,0 +1,291 @@
+"""Bodies as Cal.com and a booking app send them, made here. Times are given or come from NOW; nothing is random."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from schemas.envelope import Envelope
+from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS
+
+Json = dict[str, Any]
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+STARTS_AT = datetime(2026, 3, 9, 14, 0, tzinfo=UTC)
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+def z(moment: datetime) -> str:
+    """Spell an instant as Cal.com does at creation."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def z_ms(moment: datetime) -> str:
+    """Spell an instant with milliseconds, as Cal.com does in `createdAt` and after a confirmation."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def with_offset(moment: datetime) -> str:
+    """Spell an instant with an offset, as Cal.com does in cancellations."""
+    return moment.isoformat(timespec="seconds")
+
+
+def attendee(
+    email: str = "nora.guest@example.org", name: str = "Nora Guest", phone: str | None = "+493055501234"
+) -> Json:
+    """Give one person of a booking."""
+    person: Json = {"email": email, "name": name, "firstName": "", "lastName": "", "timeZone": "Europe/Vienna"}
+    person |= {"language": {"locale": "de"}, "utcOffset": 60}
+    return person if phone is None else person | {"phoneNumber": phone}
+
+
+def phone_only_attendee(phone: str = "+493055501234") -> Json:
+    """Give a person who left no e-mail: Cal.com makes one of the phone number."""
+    return attendee(email=phone.removeprefix("+") + "@sms.cal.com", phone=phone)
+
+
+def webhook(trigger: str, payload: Json, created_at: datetime = NOW) -> Json:
+    """Give Cal.com's envelope."""
+    return {"triggerEvent": trigger, "createdAt": z_ms(created_at), "payload": payload}
+
+
+def having(body: Json, **over: Any) -> Json:
+    """Give the webhook with these keys of its payload replaced, by anything at all."""
+    return body | {"payload": body["payload"] | over}
+
+
+def _payload(uid: str, booking_id: int | None, starts_at: datetime, attendees: list[Json] | None) -> Json:
+    people = [attendee()] if attendees is None else attendees
+    answers = {
+        "name": {"label": "your_name", "value": people[0]["name"] if people else "", "isHidden": False},
+        "email": {"label": "email_address", "value": people[0]["email"] if people else "", "isHidden": False},
+        "location": {"label": "location", "value": {"optionValue": "", "value": "inPerson"}, "isHidden": False},
+        "notes": {"label": "additional_notes", "isHidden": False},
+    }
+    return {
+        "bookerUrl": "https://booking.example.org",
+        "type": "checkup",
+        "title": "Check-up between Dr. Kim Vale and Nora Guest",
+        "description": "",
+        "startTime": z(starts_at),
+        "endTime": z(starts_at + HALF_AN_HOUR),
+        "eventTypeId": 5150,
+        "seatsPerTimeSlot": None,
+        "seatsShowAttendees": True,
+        "organizer": {
+            "id": 77,
+            "name": "Dr. Kim Vale",
+            "email": "kim.vale@example.org",
+            "username": "kim-vale",
+            "timeZone": "Europe/Vienna",
+            "language": {"locale": "de"},
+            "timeFormat": "HH:mm",
+            "utcOffset": 60,
+        },
+        "attendees": people,
+        "responses": answers,
+        "userFieldsResponses": {},
+        "location": "Main street 1",
+        "destinationCalendar": None,
+        "iCalUID": f"{uid}@Cal.com",
+        "iCalSequence": 0,
+        "requiresConfirmation": False,
+        "uid": uid,
+        "bookingId": booking_id,
+        "eventTitle": "Check-up",
+        "length": 30,
+    }
+
+
+def booking_created(
+    uid: str = "uid-1",
+    *,
+    booking_id: int | None = 4001,
+    starts_at: datetime = STARTS_AT,
+    metadata: Json | None = None,
+    attendees: list[Json] | None = None,
+    created_at: datetime = NOW,
+    **over: Any,
+) -> Json:
+    """Give the body of a booking that was accepted at once. `over` replaces or adds keys of the payload."""
+    payload = _payload(uid, booking_id, starts_at, attendees)
+    payload |= {"metadata": {"videoCallUrl": f"https://meet.example.org/{uid}"} | (metadata or {})}
+    return webhook("BOOKING_CREATED", payload | {"status": "ACCEPTED"} | over, created_at)
+
+
+def booking_requested(uid: str = "uid-1", **options: Any) -> Json:
+    """Give the body of a booking that waits for the host's word."""
+    pending: Json = {"status": "PENDING", "requiresConfirmation": True}
+    return booking_created(uid, **(pending | options)) | {"triggerEvent": "BOOKING_REQUESTED"}
+
+
+def confirmed_later(
+    uid: str = "uid-1", *, starts_at: datetime = STARTS_AT, created_at: datetime = NOW + HALF_AN_HOUR, **options: Any
+) -> Json:
+    """Give the BOOKING_CREATED that follows the host's word: times in ms, and the booker's metadata is lost."""
+    times: Json = {
+        "startTime": z_ms(starts_at),
+        "endTime": z_ms(starts_at + HALF_AN_HOUR),
+        "requiresConfirmation": True,
+    }
+    confirmed = booking_created(uid, starts_at=starts_at, created_at=created_at, **(times | options))
+    del confirmed["payload"]["iCalUID"]
+    return confirmed
+
+
+def booking_rescheduled(
+    uid: str = "uid-2",
+    *,
+    old_uid: str = "uid-1",
+    booking_id: int | None = 4002,
+    old_booking_id: int | None = 4001,
+    starts_at: datetime = STARTS_AT + timedelta(days=1),
+    old_starts_at: datetime = STARTS_AT,
+    created_at: datetime = NOW + HALF_AN_HOUR,
+    **options: Any,
+) -> Json:
+    """Give the body of a move: a new uid and id, the old ones beside them."""
+    old: Json = {"rescheduleUid": old_uid, "rescheduleStartTime": z(old_starts_at), "iCalSequence": 1}
+    old |= {"rescheduleEndTime": z(old_starts_at + HALF_AN_HOUR), "rescheduledBy": "nora.guest@example.org"}
+    if old_booking_id is not None:
+        old["rescheduleId"] = old_booking_id
+    moved: Json = {"booking_id": booking_id, "starts_at": starts_at, "created_at": created_at}
+    return booking_created(uid, **(old | moved | options)) | {"triggerEvent": "BOOKING_RESCHEDULED"}
+
+
+def _from_the_database(trigger: str, status: str, payload: Json, created_at: datetime, over: Json) -> Json:
+    people = [
+        {key: person.get(key) for key in ("name", "email", "timeZone", "phoneNumber", "language", "utcOffset")}
+        for person in payload["attendees"]
+    ]
+    return webhook(trigger, payload | {"attendees": people, "status": status} | over, created_at)
+
+
+def booking_cancelled(
+    uid: str = "uid-1",
+    *,
+    booking_id: int | None = 4001,
+    starts_at: datetime = STARTS_AT,
+    attendees: list[Json] | None = None,
+    created_at: datetime = NOW + 2 * HALF_AN_HOUR,
+    **over: Any,
+) -> Json:
+    """Give the body of a cancellation: no metadata, times with an offset."""
+    times: Json = {"startTime": with_offset(starts_at), "endTime": with_offset(starts_at + HALF_AN_HOUR)}
+    why = {"cancellationReason": "Feeling fine again", "requestReschedule": False, "price": None}
+    payload = _payload(uid, booking_id, starts_at, attendees) | times | why
+    return _from_the_database("BOOKING_CANCELLED", "CANCELLED", payload, created_at, over)
+
+
+def booking_rejected(
+    uid: str = "uid-1",
+    *,
+    booking_id: int | None = 4001,
+    starts_at: datetime = STARTS_AT,
+    attendees: list[Json] | None = None,
+    created_at: datetime = NOW + 2 * HALF_AN_HOUR,
+    **over: Any,
+) -> Json:
+    """Give the body of the host's refusal: no metadata, times in ms."""
+    times = {"startTime": z_ms(starts_at), "endTime": z_ms(starts_at + HALF_AN_HOUR), "rejectionReason": "Full"}
+    payload = _payload(uid, booking_id, starts_at, attendees) | times
+    return _from_the_database("BOOKING_REJECTED", "REJECTED", payload, created_at, over)
+
+
+def seat_taken(uid: str = "uid-1", *, email: str, seat_id: str | None = None, **options: Any) -> Json:
+    """Give the BOOKING_CREATED of one seat: uid and booking id are shared by all seats."""
+    seat: Json = {"seatsPerTimeSlot": 5} | ({} if seat_id is None else {"attendeeSeatId": seat_id})
+    return booking_created(uid, attendees=[attendee(email=email)], **(seat | options))
+
+
+def seat_left(uid: str = "uid-1", *, email: str, **options: Any) -> Json:
+    """Give the BOOKING_CANCELLED of one who leaves: no seat id, only the leaver; the booking lives on."""
+    seats: Json = {"seatsPerTimeSlot": 5}
+    return booking_cancelled(uid, attendees=[attendee(email=email)], **(seats | options))
+
+
+def meeting_started(uid: str = "uid-1", *, booking_id: int = 4001, starts_at: datetime = STARTS_AT) -> Json:
+    """Give the flat body of a meeting's start: the booking's row; `createdAt` is the booking's."""
+    row: Json = {"triggerEvent": "MEETING_STARTED", "id": booking_id, "uid": uid, "status": "ACCEPTED"}
+    row |= {"startTime": z_ms(starts_at), "endTime": z_ms(starts_at + HALF_AN_HOUR), "createdAt": z_ms(NOW)}
+    return row | {"metadata": {}, "attendees": [attendee()], "fromReschedule": None, "paid": False}
+
+
+def zapier(starts_at: datetime = STARTS_AT) -> Json:
+    """Give the flat body of a Zapier subscription: neither trigger nor uid."""
+    times = {"startTime": z(starts_at), "endTime": z(starts_at + HALF_AN_HOUR), "createdAt": z_ms(NOW)}
+    return {
+        "title": "Check-up",
+        "status": "ACCEPTED",
+        "eventType": {"title": "Check-up"},
+        "attendees": [attendee()],
+    } | times
+
+
+def ping() -> Json:
+    """Give the body of the test button."""
+    payload = {"type": "Test", "title": "Test trigger event", "startTime": z_ms(NOW), "endTime": z_ms(NOW)}
+    return webhook("PING", payload | {"attendees": [attendee()], "organizer": {"name": "Cal", "timeZone": "UTC"}})
+
+
+def appointment_event(
+    kind: str = "created",
+    appointment_id: str = "4711",
+    *,
+    event_id: str | None = None,
+    occurred_at: datetime = NOW,
+    starts_at: datetime = STARTS_AT,
+    ends_at: datetime | None = None,
+    status: str | None = None,
+    **over: Any,
+) -> Json:
+    """Give an event of the booking app. `kind` is the word after the dot; `over` replaces keys of the appointment."""
+    appointment: Json = {
+        "id": appointment_id,
+        "starts_at": starts_at.isoformat(),
+        "ends_at": (ends_at or starts_at + HALF_AN_HOUR).isoformat(),
+        "status": status or ("cancelled" if kind == "cancelled" else "confirmed"),
+        "time_zone": "Europe/Vienna",
+        "origin": "phone",
+        "customer": {"name": "Nora Guest", "email": "nora.guest@example.org", "phone": "+493055501234"},
+    }
+    name = event_id or f"evt-{appointment_id}-{kind}-{int(occurred_at.timestamp())}"
+    event: Json = {"id": name, "type": f"appointment.{kind}", "occurred_at": occurred_at.isoformat()}
+    return event | {"appointment": appointment | over}
+
+
+def body(value: object) -> bytes:
+    """Give a value as the bytes of a body."""
+    return msgspec.json.encode(value)
+
+
+def envelope(
+    topic: str,
+    content: bytes | object,
+    company_id: str | None = "acme",
+    *,
+    received_at: datetime = NOW,
+    partition: int = 0,
+    offset: int = 0,
+) -> Envelope:
+    """Give a message as it lies in the log: bytes as they are, anything else as JSON."""
+    raw = content if isinstance(content, bytes) else body(content)
+    return Envelope(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        company_id=company_id,
+        body=raw,
+        appended_at=received_at,
+        received_at=received_at,
+    )
+
+
+def from_calcom(content: bytes | object, **options: Any) -> Envelope:
+    """Give a webhook as it lies in the log."""
+    return envelope(CALCOM_BOOKINGS, content, **options)
+
+
+def from_app(content: bytes | object, **options: Any) -> Envelope:
+    """Give an event of the app as it lies in the log."""
+    return envelope(APP_APPOINTMENTS, content, **options)
