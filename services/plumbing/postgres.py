@@ -1,14 +1,15 @@
 """PostgreSQL: a pool with deadlines."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
 from services.plumbing.lifecycle import bounded
 from services.plumbing.settings import Settings
 
-Pool = asyncpg.Pool[Any]
-Connection = asyncpg.pool.PoolConnectionProxy[Any]
+# In quotes: asyncpg's classes are generic for the type checker only.
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
 
 async def connect(settings: Settings, *, name: str, size: int | None = None, command_seconds: float = 30.0) -> Pool:

@@ -22,6 +22,8 @@ RELAY_PUBLISHED: Final = "relay.published"  # outbox rows that Kafka acknowledge
 NOTIFIER_FLAG: Final = "notifier.flag"  # a flag taken in: who is told
 NOTIFIER_MAIL: Final = "notifier.mail"  # one mail: to how many, answered how
 NOTIFIER_NOBODY: Final = "notifier.nobody"  # a flag of a company without admin or manager
+NOTIFIER_UNREADABLE: Final = "notifier.unreadable"  # a record on the topic of flags that is no flag: passed over
+NOTIFIER_POSITIONS: Final = "notifier.positions"  # where reading begins, and what of it was not known
 LOOP_FAILED: Final = "loop.failed"  # a loop ended with an error and will be tried again
 SERVICE_STARTED: Final = "service.started"
 SERVICE_STOPPED: Final = "service.stopped"
@@ -55,6 +57,7 @@ partitions_stopped = Gauge("reconcal_partitions_stopped", "Partitions stopped by
 outbox_published = Counter("reconcal_outbox_published", "Outbox rows acknowledged by Kafka.")
 mails = Counter("reconcal_mails", "Mails by what became of them.", ["state"])
 flags_without_recipient = Counter("reconcal_flags_without_recipient", "Flags of companies that have nobody to tell.")
+flags_unreadable = Counter("reconcal_flags_unreadable", "Records on the topic of flags that are no flags.")
 loop_failures = Counter("reconcal_loop_failures", "Loops that ended with an error and were tried again.", ["loop"])
 
 Log = structlog.stdlib.BoundLogger
@@ -79,7 +82,7 @@ def configure_logs(settings: Settings) -> None:
     )
     theirs = max(level, logging.WARNING)
     logging.basicConfig(stream=sys.stderr, level=theirs, format="%(levelname)s %(name)s %(message)s")
-    for chatty in ("aiokafka", "mail.log", "asyncio"):
+    for chatty in ("aiokafka", "mail.log", "asyncio", "asyncpg"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # their errors reach us as exceptions and are counted
 
 

@@ -25,18 +25,18 @@ from services.reconciler.ports import Changes, ClusterRef, EventRow, Key, Loaded
 
 def keys_of(company_id: str, event: Event) -> list[Key]:
     """Give the identity keys that an event touches; none for those that name a record."""
-    if isinstance(event, HeardAppointment):
+    if type(event) is HeardAppointment:
         return [(company_id, key) for key in keys_of_appointment(event)]
-    if isinstance(event, HeardBooking):
+    if type(event) is HeardBooking:
         return [(company_id, key) for key in keys_of_booking(event)]
     return []
 
 
 def records_of(company_id: str, event: Event) -> list[RecordRef]:
     """Give the record that an event names."""
-    if isinstance(event, Commanded):
+    if type(event) is Commanded:
         return [(company_id, event.command.record_id)]
-    if isinstance(event, DeadlineReached):
+    if type(event) is DeadlineReached:
         return [(company_id, event.record_id)]
     return []
 
@@ -51,9 +51,17 @@ class Desk:
         self._records: dict[ClusterRef, tuple[Record, ...]] = dict(loaded.records)
         self._of_record: dict[RecordRef, UUID] = dict(loaded.of_record)
 
-    def fold(self, company_id: str, event: Event, policy: Policy, partition: int, at: datetime) -> Decision:
-        """Decide what an event comes to and note it on the sheet."""
-        keys = keys_of(company_id, event)
+    def fold(
+        self,
+        company_id: str,
+        event: Event,
+        policy: Policy,
+        partition: int,
+        at: datetime,
+        keys: list[Key] | None = None,
+    ) -> Decision:
+        """Decide what an event comes to and note it on the sheet. `keys` are the event's, where they are known."""
+        keys = keys_of(company_id, event) if keys is None else keys
         cluster = self._gather(company_id, keys, records_of(company_id, event))
         decision = correlate(cluster, event, policy)
         if decision.cluster is not cluster:
@@ -61,10 +69,12 @@ class Desk:
         self._note(company_id, decision, partition, at)
         return decision
 
-    def fold_envelope(self, envelope: Envelope, event: Event, policy: Policy) -> Decision:
+    def fold_envelope(
+        self, envelope: Envelope, event: Event, policy: Policy, keys: list[Key] | None = None
+    ) -> Decision:
         """Decide what an envelope's event comes to, and keep the envelope's row."""
         company_id = envelope.company_id or ""
-        decision = self.fold(company_id, event, policy, envelope.partition, envelope.received_at)
+        decision = self.fold(company_id, event, policy, envelope.partition, envelope.received_at, keys)
         self.changes.events.append(_row(company_id, envelope, event, decision))
         return decision
 
@@ -134,7 +144,7 @@ def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision) 
 
 def _record_of(event: Event, decision: Decision) -> UUID | None:
     """Say which record an event belongs to: the one that holds its side."""
-    if isinstance(event, Commanded):
+    if type(event) is Commanded:
         return event.command.record_id
     records = decision.cluster.records
     if len(records) == 1:
@@ -151,18 +161,19 @@ def _record_of(event: Event, decision: Decision) -> UUID | None:
 
 
 def _kind(event: Event) -> str:
-    if isinstance(event, HeardBooking):
+    if type(event) is HeardBooking:
         return event.event.trigger
-    if isinstance(event, Commanded):
+    if type(event) is Commanded:
         return str(event.command.__struct_config__.tag)
-    if isinstance(event, HeardAppointment):
+    if type(event) is HeardAppointment:
         return str(event.event.__struct_config__.tag)
     return "deadline"
 
 
 def _occurred_at(event: Event) -> datetime | None:
-    if isinstance(event, Commanded):
+    if type(event) is Commanded:
         return event.command.issued_at
-    if isinstance(event, DeadlineReached):
+    if type(event) is DeadlineReached:
         return event.at
+    assert type(event) is HeardAppointment or type(event) is HeardBooking
     return event.event.occurred_at

@@ -171,7 +171,7 @@ def _home_of(partitions: int) -> Callable[[str], int]:
     @lru_cache(maxsize=100_000)
     def home(company_id: str) -> int:
         """Give the partition that Kafka's default partitioner puts a key on."""
-        return (murmur2(company_id.encode()) & 0x7FFFFFFF) % partitions
+        return int(murmur2(company_id.encode()) & 0x7FFFFFFF) % partitions
 
     return home
 

@@ -4,6 +4,7 @@
 time, so nothing here races with itself; against other workers the epochs stand (`ports.Store`).
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -31,6 +32,7 @@ from services.reconciler.ports import (
     Ends,
     EventRow,
     Fenced,
+    Key,
     Policies,
     Position,
     Progress,
@@ -66,11 +68,13 @@ class Admitted(Struct, frozen=True):
     envelope: Envelope
     event: Event
     policy: Policy
+    keys: list[Key]
 
 
 class Sorted(Struct):
     """A batch, sorted into what can be folded and what cannot."""
 
+    count: int
     admitted: list[Admitted]
     ignored: list[EventRow]
     dead: list[DeadRow]
@@ -113,6 +117,7 @@ class Worker:
         self._stopped: dict[int, str] = {}
         self._held: dict[int, int] = {}
         self._reclaim_at: datetime | None = None
+        self._ahead: Sorted | None = None  # read and decoded, not folded yet
         self._probed_at = self._reported_at = contact.last_at - timedelta(days=1)
 
     @property
@@ -135,20 +140,20 @@ class Worker:
                 await self._take_over()
             except Fenced:
                 self._let_go()
-        polled = await self._source.poll(max_records=self._limits.batch_max_records, timeout_seconds=self._patience())
-        batch = [envelope for envelope in polled if self._expects(envelope)]
+        found = self._ahead or await self._next(self._patience())
+        self._ahead = None
         try:
-            if batch and self._source.assigned[0] == self._generation:
-                await self.step(batch)
+            if found and self._source.assigned[0] == self._generation:
+                await self.step(found)
             await self.tick()
         except Fenced:
             self._let_go()
             return 0
-        return len(batch)
+        return found.count if found else 0
 
     def doubt(self) -> None:
         """Forget what we think is stored: the next turn claims anew and reads on from what PostgreSQL has."""
-        self._generation = -1
+        self._generation, self._ahead = -1, None
 
     @property
     def contact(self) -> Contact:
@@ -173,6 +178,7 @@ class Worker:
         """
         telemetry.log().warning(telemetry.RECONCILER_FENCED, partitions=sorted(self._epochs), owner=self._owner)
         self._epochs, self._reaches, self._next_due, self._held = {}, {}, {}, {}
+        self._ahead = None
         self._generation = self._source.assigned[0]
         self._reclaim_at = self._clock.now() + timedelta(seconds=RECLAIM_SECONDS)
 
@@ -181,24 +187,38 @@ class Worker:
 
     # --- envelopes ----------------------------------------------------------------------------------------------
 
-    async def step(self, batch: list[Envelope]) -> None:
-        """Take a batch all the way: decode, admit, load, fold, save, in one transaction with the next offsets."""
+    async def step(self, found: "Sorted") -> None:
+        """Take a batch the rest of the way: load, fold, save, in one transaction with the next offsets.
+
+        While PostgreSQL writes, the next batch is read and decoded. It is folded only when this one is stored.
+        """
         started_at = self._clock.now()
-        await self._know({envelope.company_id for envelope in batch})
-        found = self._sort(batch)
-        keys = {key for a in found.admitted for key in keys_of(_company(a.envelope), a.event)}
+        keys = {key for admitted in found.admitted for key in admitted.keys}
         named = {ref for a in found.admitted for ref in records_of(_company(a.envelope), a.event)}
         loaded = await self._store.load(keys, named)
         desk = Desk(loaded, self._sheet(found.next_offsets))
         for admitted in found.admitted:
-            desk.fold_envelope(admitted.envelope, admitted.event, admitted.policy)
+            desk.fold_envelope(admitted.envelope, admitted.event, admitted.policy, admitted.keys)
         changes = desk.changes
         changes.events.extend(found.ignored)
         changes.dead.extend(found.dead)
         changes.at = self._clock.now()
-        await self._store.save(changes)
+        saving = asyncio.ensure_future(self._store.save(changes))
+        try:
+            self._ahead = await self._next(0)
+        finally:
+            await saving
         self._applied(found, changes)
-        _note_batch(batch, changes, found, (self._clock.now() - started_at).total_seconds())
+        _note_batch(changes, found, (self._clock.now() - started_at).total_seconds())
+
+    async def _next(self, timeout_seconds: float) -> "Sorted | None":
+        """Read and decode what has come; None: nothing that is ours to fold."""
+        polled = await self._source.poll(max_records=self._limits.batch_max_records, timeout_seconds=timeout_seconds)
+        batch = [envelope for envelope in polled if self._expects(envelope)]
+        if not batch:
+            return None
+        await self._know({envelope.company_id for envelope in batch})
+        return self._sort(batch)
 
     async def _know(self, companies: Iterable[str | None]) -> None:
         """Look a company up anew before calling it unknown: it may have been added a moment ago."""
@@ -210,16 +230,17 @@ class Worker:
 
         Folded in the order of receipt: the two topics of a partition come in turns, not in order.
         """
-        found = Sorted([], [], [], {}, {}, {})
+        found = Sorted(len(batch), [], [], [], {}, {}, {})
         for envelope in batch:
-            if envelope.partition in found.tripped:
+            if envelope.partition in self._stopped:
                 continue
             dead = self._take(envelope, found)
             found.next_offsets.setdefault(envelope.partition, {})[envelope.topic] = envelope.offset + 1
             found.appended_at[(envelope.topic, envelope.partition)] = envelope.appended_at
             reason = self._brake(envelope.partition).saw(dead=dead)
             if reason is not None:
-                found.tripped[envelope.partition] = reason
+                found.tripped[envelope.partition] = self._stopped[envelope.partition] = reason
+                self._source.halt(envelope.partition)
         found.admitted.sort(key=lambda a: a.envelope.received_at)
         return found
 
@@ -234,7 +255,8 @@ class Worker:
         if isinstance(decoded, Ignored):
             found.ignored.append(_ignored(envelope, decoded))
         else:
-            found.admitted.append(Admitted(envelope, decoded, policy))
+            keys = keys_of(_company(envelope), decoded)
+            found.admitted.append(Admitted(envelope, decoded, policy, keys))
         return False
 
     def _admit(self, envelope: Envelope) -> Policy:
@@ -267,8 +289,6 @@ class Worker:
             self._reaches[(topic, number)] = applied(reach, position=position, appended_at=appended_at)
         self._saved(changes)
         for number, reason in found.tripped.items():
-            self._stopped[number] = reason
-            self._source.halt(number)
             telemetry.log().error(telemetry.RECONCILER_BRAKE, partition=number, reason=reason)
         telemetry.partitions_stopped.set(len(self._stopped))
 
@@ -284,7 +304,7 @@ class Worker:
     async def _take_over(self) -> None:
         """Claim what is newly ours and read on from the offsets that PostgreSQL has."""
         generation, numbers = self._source.assigned
-        self._reclaim_at = None
+        self._reclaim_at = self._ahead = None
         self._epochs, self._reaches, self._next_due, self._held = {}, {}, {}, {}
         self._brakes, self._stopped = {}, {}
         if numbers:
@@ -357,7 +377,8 @@ class Worker:
             stall_seconds=self._limits.stall_after_seconds,
             grace_seconds=self._limits.stall_grace_seconds,
         )
-        positions = await self._source.positions(self._epochs)
+        # What was read ahead is not applied: then only what was applied counts.
+        positions = await self._source.positions(self._epochs) if self._ahead is None else {}
         for place, end in ends.items():
             reach = self._reaches.get(place, Reach())
             if reach.position is not None and positions.get(place, 0) > reach.position:
@@ -468,7 +489,7 @@ def _ignored(envelope: Envelope, decoded: Ignored) -> EventRow:
     )
 
 
-def _note_batch(batch: list[Envelope], changes: Changes, found: Sorted, seconds: float) -> None:
+def _note_batch(changes: Changes, found: Sorted, seconds: float) -> None:
     telemetry.batches.inc()
     telemetry.batch_seconds.observe(seconds)
     counts: dict[tuple[str, str], int] = {}
@@ -482,7 +503,7 @@ def _note_batch(batch: list[Envelope], changes: Changes, found: Sorted, seconds:
         telemetry.flags_raised.labels(flag.type.value).inc()
     telemetry.log().info(
         telemetry.RECONCILER_BATCH,
-        envelopes=len(batch),
+        envelopes=found.count,
         records=len(changes.records),
         flags=len(changes.flags),
         dead=len(found.dead),

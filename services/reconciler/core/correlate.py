@@ -22,6 +22,7 @@ from services.reconciler.core.events import (
     Event,
     Heard,
     HeardAppointment,
+    HeardBooking,
     event_id,
 )
 from services.reconciler.core.findings import find, stirred
@@ -101,10 +102,11 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
     """Decide what an event makes of a cluster. Pure: same arguments, same decision."""
-    if isinstance(event, DeadlineReached):
+    if type(event) is DeadlineReached:
         return _deadline(cluster, event)
-    if isinstance(event, Commanded):
+    if type(event) is Commanded:
         return _command(cluster, event)
+    assert type(event) is HeardAppointment or type(event) is HeardBooking
     return _hear(cluster, event, policy)
 
 
@@ -200,7 +202,7 @@ def _with(cluster: Cluster, heard: Heard) -> tuple[list[AppointmentSide], list[B
     """Give the cluster's sides with the event added to its own, and whether it said anything new."""
     appointments = {r.appointment.appointment_id: r.appointment for r in cluster.records if r.appointment}
     bookings = {(side.uid, side.seat): side for record in cluster.records for side in record.chain}
-    if isinstance(heard, HeardAppointment):
+    if type(heard) is HeardAppointment:
         name = heard.event.appointment.id
         old = appointments.get(name)
         told = hear(old.heard if old else (), heard)
@@ -208,6 +210,7 @@ def _with(cluster: Cluster, heard: Heard) -> tuple[list[AppointmentSide], list[B
             appointments[name] = AppointmentSide(name, told)
             return list(appointments.values()), list(bookings.values()), True
         return list(appointments.values()), list(bookings.values()), False
+    assert type(heard) is HeardBooking
     key = (heard.event.uid, heard.event.seat)
     known = bookings.get(key)
     said = hear(known.heard if known else (), heard)

@@ -60,17 +60,14 @@ def order(heard: Heard) -> tuple[datetime, str]:
     """Give the place of an event in its side's history: (event time, event id), never arrival."""
     event = heard.event
     latest = heard.received_at + CLOCK_AHEAD_MAX
-    return (min(event.occurred_at, latest), _event_id(heard))
-
-
-def _event_id(heard: Heard) -> str:
-    return heard.event.id if isinstance(heard, HeardAppointment) else heard.event.event_id
+    return (min(event.occurred_at, latest), event_id(heard))
 
 
 def event_id(event: Event) -> str:
     """Give the id under which an event's effects are explained."""
-    if isinstance(event, DeadlineReached):
-        return "deadline"
-    if isinstance(event, Commanded):
-        return event.command.id
-    return _event_id(event)
+    # `type() is`, here and wherever every event passes: isinstance of a Struct goes through ABCMeta, ten times as slow.
+    if type(event) is HeardAppointment:
+        return event.event.id
+    if type(event) is HeardBooking:
+        return event.event.event_id
+    return event.command.id if type(event) is Commanded else "deadline"

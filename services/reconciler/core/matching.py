@@ -75,8 +75,9 @@ def keys_of_booking(event: HeardBooking) -> tuple[str, ...]:
 
 def name_of(side: AppointmentSide | BookingSide) -> str:
     """Give a side's name within its company: what a record's id is made from."""
-    if isinstance(side, AppointmentSide):
+    if type(side) is AppointmentSide:
         return f"a:{side.appointment_id}"
+    assert type(side) is BookingSide
     return f"b:{side.uid}" if side.seat is None else f"b:{side.uid}#{side.seat}"
 
 

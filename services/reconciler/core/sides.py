@@ -82,10 +82,10 @@ def first_received(side: AppointmentSide | BookingSide) -> datetime:
 def appointment_life(heard: HeardAppointment) -> Life:
     """Say what one event of the app makes of the appointment."""
     event = heard.event
-    if isinstance(event, AppointmentDeleted):
+    if type(event) is AppointmentDeleted:
         return Life.DELETED
     status = event.appointment.status
-    if status is AppointmentStatus.CANCELLED or isinstance(event, AppointmentCancelled):
+    if status is AppointmentStatus.CANCELLED or type(event) is AppointmentCancelled:
         return Life.CANCELLED
     return Life.PENDING if status is AppointmentStatus.PENDING else Life.LIVE
 
