@@ -175,5 +175,4 @@ def _occurred_at(event: Event) -> datetime | None:
         return event.command.issued_at
     if type(event) is DeadlineReached:
         return event.at
-    assert type(event) is HeardAppointment or type(event) is HeardBooking
     return event.event.occurred_at

@@ -25,6 +25,10 @@ class Fenced(Exception):  # noqa: N818 - the field's own word
     """Another worker owns one of these partitions now: nothing was written."""
 
 
+class Unstorable(Exception):  # noqa: N818 - it is about an envelope, not about the store
+    """The store refuses something for what it is, and always will: nothing was written. One line says what."""
+
+
 class Claim(Struct, frozen=True, kw_only=True):
     """A partition number is ours under this epoch; next offset by topic, as far as known."""
 
@@ -124,7 +128,7 @@ class Store(Protocol):
         ...
 
     async def save(self, changes: Changes) -> None:
-        """Write all of it, or nothing. Raises Fenced."""
+        """Write all of it, or nothing. Raises Fenced, or Unstorable for what no retry mends."""
         ...
 
     async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Due]:

@@ -6,16 +6,37 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from schemas import topics
 from schemas.flags import Flag, FlagType
+from services.plumbing.lifecycle import describe
 from services.plumbing.postgres import Connection, Pool
 from services.reconciler import rows
 from services.reconciler.core.record import Record
-from services.reconciler.ports import Changes, Claim, ClusterRef, Due, Fenced, Key, Loaded, Progress, RecordRef
+from services.reconciler.ports import (
+    Changes,
+    Claim,
+    ClusterRef,
+    Due,
+    Fenced,
+    Key,
+    Loaded,
+    Progress,
+    RecordRef,
+    Unstorable,
+)
 
 _encoder: Final = msgspec.json.Encoder()
+
+#: What PostgreSQL says of content that it will never take.
+_REFUSALS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.UntranslatableCharacterError,
+)
 
 #: Makes partitions ours: their epoch rises, so that whoever held them can write no more.
 _CLAIM: Final = """
@@ -61,7 +82,7 @@ _UPDATES: Final = ", ".join(f"{name} = excluded.{name}" for name, _ in rows.COLU
 #: Writes every record of a batch in one statement.
 _RECORDS: Final = f"""
 INSERT INTO records ({_NAMES}) SELECT * FROM unnest({_ARRAYS})
-ON CONFLICT (company_id, record_id) DO UPDATE SET {_UPDATES}"""
+ON CONFLICT (company_id, record_id) DO UPDATE SET {_UPDATES}"""  # noqa: S608 - made of this program's constants
 
 #: Takes away records that became part of others; links to them still lead somewhere.
 _GONE: Final = """
@@ -140,7 +161,8 @@ WHERE kafka_partition = ANY($1::int[]) AND deadline_at <= $2 GROUP BY kafka_part
 _REPORT: Final = """
 UPDATE partitions p SET frontiers = u.frontiers::jsonb, held_decisions = u.held, stopped_reason = u.stopped,
   reported_at = $6
-FROM unnest($1::int[], $2::bigint[], $3::text[], $4::int[], $5::text[]) AS u (kafka_partition, epoch, frontiers, held, stopped)
+FROM unnest($1::int[], $2::bigint[], $3::text[], $4::int[], $5::text[])
+  AS u (kafka_partition, epoch, frontiers, held, stopped)
 WHERE p.kafka_partition = u.kafka_partition AND p.epoch = u.epoch"""
 
 
@@ -190,12 +212,15 @@ class PostgresStore:
 
     async def save(self, changes: Changes) -> None:
         """See `ports.Store`."""
-        async with self._pool.acquire(timeout=10) as connection, connection.transaction():
-            await self._advance(connection, changes)
-            await _save_records(connection, changes)
-            await _save_history(connection, changes)
-            await _save_flags(connection, changes)
-            await _save_dead(connection, changes)
+        try:
+            async with self._pool.acquire(timeout=10) as connection, connection.transaction():
+                await self._advance(connection, changes)
+                await _save_records(connection, changes)
+                await _save_history(connection, changes)
+                await _save_flags(connection, changes)
+                await _save_dead(connection, changes)
+        except _REFUSALS as error:
+            raise Unstorable(describe(error)) from error
 
     async def _advance(self, connection: Connection, changes: Changes) -> None:
         numbers = sorted(changes.epochs)

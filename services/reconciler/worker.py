@@ -38,6 +38,7 @@ from services.reconciler.ports import (
     Progress,
     Source,
     Store,
+    Unstorable,
 )
 
 #: A deadline that is held is looked at again after this time.
@@ -74,13 +75,18 @@ class Admitted(Struct, frozen=True):
 class Sorted(Struct):
     """A batch, sorted into what can be folded and what cannot."""
 
-    count: int
+    batch: list[Envelope]
     admitted: list[Admitted]
     ignored: list[EventRow]
     dead: list[DeadRow]
     next_offsets: dict[int, dict[str, int]]
     appended_at: dict[Position, datetime]
     tripped: dict[int, str]
+
+    @property
+    def count(self) -> int:
+        """Say how many envelopes it has."""
+        return len(self.batch)
 
 
 class Worker:
@@ -188,7 +194,19 @@ class Worker:
     # --- envelopes ----------------------------------------------------------------------------------------------
 
     async def step(self, found: "Sorted") -> None:
-        """Take a batch the rest of the way: load, fold, save, in one transaction with the next offsets.
+        """Take a batch the rest of the way; if the store refuses what is in it, halve it until the culprit is alone."""
+        try:
+            await self._step(found)
+        except Unstorable as error:
+            if found.count == 1:
+                await self._step(_set_aside(found, error))
+                return
+            middle = found.count // 2
+            for half in (found.batch[:middle], found.batch[middle:]):
+                await self.step(self._sort(half))
+
+    async def _step(self, found: "Sorted") -> None:
+        """Load, fold, save, in one transaction with the next offsets.
 
         While PostgreSQL writes, the next batch is read and decoded. It is folded only when this one is stored.
         """
@@ -205,7 +223,7 @@ class Worker:
         changes.at = self._clock.now()
         saving = asyncio.ensure_future(self._store.save(changes))
         try:
-            self._ahead = await self._next(0)
+            self._ahead = self._ahead or await self._next(0)
         finally:
             await saving
         self._applied(found, changes)
@@ -230,7 +248,7 @@ class Worker:
 
         Folded in the order of receipt: the two topics of a partition come in turns, not in order.
         """
-        found = Sorted(len(batch), [], [], [], {}, {}, {})
+        found = Sorted(batch, [], [], [], {}, {}, {})
         for envelope in batch:
             if envelope.partition in self._stopped:
                 continue
@@ -472,6 +490,13 @@ def _dead(envelope: Envelope, error: Undecodable) -> DeadRow:
         "traceparent": envelope.traceparent,
     }
     return DeadRow(letter, envelope.body, headers)
+
+
+def _set_aside(found: Sorted, error: Unstorable) -> Sorted:
+    """Make a dead letter of a batch's only envelope, which was understood and cannot be kept."""
+    (envelope,) = found.batch
+    letter = _dead(envelope, Undecodable("unstorable", str(error)))
+    return Sorted(found.batch, [], [], [letter], found.next_offsets, found.appended_at, found.tripped)
 
 
 def _ignored(envelope: Envelope, decoded: Ignored) -> EventRow:

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.commands import Command, CommandOutcome, Reopen, Resolve
+from schemas.commands import CommandOutcome, Reopen, Resolve
 from schemas.flags import Flag, FlagType, Kind, SyncStatus, Why
 from services.reconciler.core.events import (
     Commanded,
@@ -22,7 +22,6 @@ from services.reconciler.core.events import (
     Event,
     Heard,
     HeardAppointment,
-    HeardBooking,
     event_id,
 )
 from services.reconciler.core.findings import find, stirred
@@ -106,7 +105,6 @@ def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
         return _deadline(cluster, event)
     if type(event) is Commanded:
         return _command(cluster, event)
-    assert type(event) is HeardAppointment or type(event) is HeardBooking
     return _hear(cluster, event, policy)
 
 
@@ -136,9 +134,8 @@ def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
             transitions.extend(_transition(known, settled, at, cause))
     cluster_id = min(cluster.ids) if cluster.ids else after[0].record_id
     after = [r if r.cluster_id == cluster_id else replace(r, cluster_id=cluster_id) for r in after]
-    for record in leaving:
-        if record.flag is not None:
-            flags.append(_resolved(record, record.flag, at, "merged", Why(cause=cause, note="merged")))
+    merged = Why(cause=cause, note="merged")
+    flags.extend(_resolved(record, record.flag, at, "merged", merged) for record in leaving if record.flag is not None)
     return Decision(
         cluster=Cluster(cluster.company_id, (cluster_id,), tuple(after)),
         changed=tuple(record for record in after if before.get(record.record_id) is not record),
@@ -210,7 +207,6 @@ def _with(cluster: Cluster, heard: Heard) -> tuple[list[AppointmentSide], list[B
             appointments[name] = AppointmentSide(name, told)
             return list(appointments.values()), list(bookings.values()), True
         return list(appointments.values()), list(bookings.values()), False
-    assert type(heard) is HeardBooking
     key = (heard.event.uid, heard.event.seat)
     known = bookings.get(key)
     said = hear(known.heard if known else (), heard)
@@ -432,7 +428,7 @@ def _changed(
 
 
 def _transition(before: Record | None, after: Record, at: datetime, cause: str) -> list[Transition]:
-    """Note a change of status, of the finding or of the partner; an event that only adds to a side's history is none."""
+    """Note a change of status, finding or partner; an event that only adds to a side's history is none."""
     kind = after.finding.kind if after.finding else None
     if before is not None:
         kind_before = before.finding.kind if before.finding else None

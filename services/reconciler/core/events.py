@@ -1,7 +1,7 @@
 """What can move a record: three kinds of event, each with the times that it brings along."""
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, final
 from uuid import UUID
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from schemas.commands import Command
 CLOCK_AHEAD_MAX: Final = timedelta(minutes=10)
 
 
+@final
 class HeardAppointment(Struct, frozen=True, array_like=True):
     """An event of the app and when it first came through the door."""
 
@@ -22,6 +23,7 @@ class HeardAppointment(Struct, frozen=True, array_like=True):
     event: AppointmentEvent
 
 
+@final
 class HeardBooking(Struct, frozen=True, array_like=True):
     """An event of Cal.com and when it first came through the door."""
 
@@ -32,6 +34,7 @@ class HeardBooking(Struct, frozen=True, array_like=True):
 Heard = HeardAppointment | HeardBooking
 
 
+@final
 class Commanded(Struct, frozen=True):
     """A command and when it came through the door."""
 
@@ -39,6 +42,7 @@ class Commanded(Struct, frozen=True):
     command: Command
 
 
+@final
 class DeadlineReached(Struct, frozen=True, kw_only=True):
     """Every side is known to have been read until `known_until`; with the grounds, to be stored.
 

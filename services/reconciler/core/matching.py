@@ -77,7 +77,6 @@ def name_of(side: AppointmentSide | BookingSide) -> str:
     """Give a side's name within its company: what a record's id is made from."""
     if type(side) is AppointmentSide:
         return f"a:{side.appointment_id}"
-    assert type(side) is BookingSide
     return f"b:{side.uid}" if side.seat is None else f"b:{side.uid}#{side.seat}"
 
 

@@ -7,7 +7,7 @@ cannot matter: a set has neither.
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final, TypeVar, final
 
 from msgspec import Struct
 
@@ -37,6 +37,7 @@ class Life(StrEnum):
         return self in (Life.LIVE, Life.PENDING)
 
 
+@final
 class AppointmentSide(Struct, frozen=True, array_like=True):
     """All that the app said of one appointment; `heard` is sorted by (event time, event id)."""
 
@@ -44,6 +45,7 @@ class AppointmentSide(Struct, frozen=True, array_like=True):
     heard: tuple[HeardAppointment, ...]
 
 
+@final
 class BookingSide(Struct, frozen=True, array_like=True):
     """All that Cal.com said of one uid (of one seat of it, where it has seats); sorted likewise."""
 
