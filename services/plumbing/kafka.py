@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
 from services.plumbing.clock import Clock
+from services.plumbing.lanes import Lanes
 from services.plumbing.lifecycle import bounded
 from services.plumbing.settings import Settings, SettingsError
 
@@ -23,6 +24,8 @@ STOP_SECONDS: Final = 3.0
 _LOG_APPEND_TIME: Final = 1
 #: Larger than what ingest takes, so that what an app wrote straight to Kafka can still be read, and set aside.
 _MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+#: A lane's batch; a single message may be larger.
+_MAX_BATCH_BYTES: Final = 1024 * 1024
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -52,12 +55,13 @@ class Publisher:
         """Made by `open`."""
         self._prefix = settings.kafka_topic_prefix
         self._producer = producer
+        self._lanes = Lanes(producer)
 
     @classmethod
-    async def open(cls, settings: Settings, *, linger_ms: int = 0) -> "Publisher":
+    async def open(cls, settings: Settings) -> "Publisher":
         """Connect. Raises KafkaError when no broker answers, SettingsError when it lacks what is demanded."""
-        options = client_options(settings) | {"acks": "all", "compression_type": "lz4", "linger_ms": linger_ms}
-        options["max_request_size"] = _MAX_RECORD_BYTES
+        options = client_options(settings) | {"acks": "all", "compression_type": "lz4"}
+        options |= {"max_request_size": _MAX_RECORD_BYTES, "max_batch_size": _MAX_BATCH_BYTES}
         if settings.kafka_idempotence != "off":
             try:
                 return cls(settings, await _started(AIOKafkaProducer(**options, enable_idempotence=True)))
@@ -73,17 +77,11 @@ class Publisher:
 
         Bound it with `asyncio.timeout`: what was not acknowledged in time may still be written.
         """
-        acknowledged = await self._producer.send(
-            self._prefix + delivery.topic, delivery.body, key=delivery.company_id.encode(), headers=delivery.headers()
-        )
-        await acknowledged
+        await (await self._lanes.put(self._prefix + delivery.topic, delivery))
 
     async def publish_all(self, deliveries: Iterable[Delivery]) -> None:
         """Send several, in order, as few requests as possible; returns when the broker has them all."""
-        acknowledged = [
-            await self._producer.send(self._prefix + d.topic, d.body, key=d.company_id.encode(), headers=d.headers())
-            for d in deliveries
-        ]
+        acknowledged = [await self._lanes.put(self._prefix + d.topic, d) for d in deliveries]
         if acknowledged:
             results = await asyncio.gather(*acknowledged, return_exceptions=True)
             for result in results:

@@ -31,7 +31,7 @@ async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T | None:
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if task in done:
-        return task.result()
+        return None if task.cancelled() else task.result()  # aiokafka lets its own cancelled tasks out of `stop()`
     task.cancel()
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return None

@@ -3,11 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from uuid import uuid4
-
-from aiokafka.partitioner import murmur2
 
 from schemas import topics
 from services.companies.register import Register
@@ -15,6 +12,7 @@ from services.plumbing import health, postgres, telemetry
 from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.kafka import Probe, Publisher, Reader, inspect, partition_count
+from services.plumbing.lanes import partition_of
 from services.plumbing.lifecycle import PASSING, describe, keep, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, SettingsError
@@ -91,7 +89,7 @@ class Reconciler:
                 self._clock,
                 owner=self._owner,
                 log_id=found.cluster_id,
-                home_of=_home_of(count),
+                home_of=lru_cache(maxsize=100_000)(partial(partition_of, partitions=count)),
                 limits=_limits(settings),
                 contact=self._contact,
                 told=relay.wake.set,
@@ -165,15 +163,6 @@ def _limits(settings: Settings) -> Limits:
         brake_share=settings.dead_letter_brake_share,
         brake_of=settings.dead_letter_brake_of,
     )
-
-
-def _home_of(partitions: int) -> Callable[[str], int]:
-    @lru_cache(maxsize=100_000)
-    def home(company_id: str) -> int:
-        """Give the partition that Kafka's default partitioner puts a key on."""
-        return int(murmur2(company_id.encode()) & 0x7FFFFFFF) % partitions
-
-    return home
 
 
 async def _fits(pool: Pool, partitions: int) -> None:
