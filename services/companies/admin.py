@@ -1,0 +1,250 @@
+"""What the command line does to companies. Running services see it by the change counter."""
+
+import secrets as random
+from base64 import b64encode
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from services.companies import checks, rows
+from services.companies.checks import CompanyError as CompanyError  # noqa: PLC0414 - callers catch it from here
+from services.companies.model import MOST_ACTIVE, Company, Contact, Purpose
+from services.plumbing.postgres import Connection
+from services.plumbing.secrets import Vault
+
+Conn: TypeAlias = "Connection | asyncpg.Connection[Any]"
+
+
+class NewContact(Struct, frozen=True, kw_only=True):
+    """A person to be told. `person`: `Mia Muster <mia@example.com>`."""
+
+    person: str
+    role: str = "admin"
+    language: str = "en"
+
+
+class NewCompany(Struct, frozen=True, kw_only=True):
+    """A company to be. A secret that is None is generated, but for the API key, which only Cal.com can make."""
+
+    company_id: str
+    name: str
+    time_zone: str = "Europe/Berlin"
+    window_seconds: float = 300.0
+    unconfirmed_window_seconds: float = 86400.0
+    calcom_base_url: str = "https://api.cal.com/v2"
+    contacts: tuple[NewContact, ...] = ()
+    calcom_webhook: str | None = None
+    app_webhook: str | None = None
+    ingest_token: str | None = None
+    calcom_api_key: str | None = None
+
+
+class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to change of a company; what is UNSET stays."""
+
+    name: str | UnsetType = UNSET
+    time_zone: str | UnsetType = UNSET
+    window_seconds: float | UnsetType = UNSET
+    unconfirmed_window_seconds: float | UnsetType = UNSET
+    calcom_base_url: str | UnsetType = UNSET
+
+
+class Added(Struct, frozen=True, kw_only=True):
+    """A company that was added, with its secrets in clear: to be shown once, never to be kept."""
+
+    company: Company
+    contacts: tuple[Contact, ...]
+    calcom_webhook: str
+    app_webhook: str
+    ingest_token: str
+
+    def __repr__(self) -> str:
+        """Hide the secrets, whoever prints it."""
+        return f"Added({self.company!r}, secrets hidden)"
+
+
+def generate(purpose: Purpose) -> str:
+    """Make a secret: 256 bits, in the form that its door wants. Raises CompanyError for an API key."""
+    if purpose is Purpose.CALCOM_WEBHOOK:
+        return random.token_hex(32)
+    if purpose is Purpose.APP_WEBHOOK:
+        return "whsec_" + b64encode(random.token_bytes(32)).decode()
+    if purpose is Purpose.INGEST_TOKEN:
+        return "rct_" + random.token_urlsafe(32)
+    raise CompanyError(f"{purpose}: Cal.com makes it; it has to be given")
+
+
+async def add(conn: Conn, vault: Vault, new: NewCompany) -> Added:
+    """Add a company with its secrets and people, all or nothing. Raises CompanyError."""
+    company = _checked(new)
+    clear = _secrets(new)
+    async with conn.transaction():
+        await _insert(conn, company)
+        for purpose, secret in clear.items():
+            await _put_secret(conn, vault, company.company_id, purpose, secret)
+        contacts = [await _insert_contact(conn, company.company_id, one) for one in new.contacts]
+    return Added(
+        company=company,
+        contacts=tuple(contacts),
+        calcom_webhook=clear[Purpose.CALCOM_WEBHOOK],
+        app_webhook=clear[Purpose.APP_WEBHOOK],
+        ingest_token=clear[Purpose.INGEST_TOKEN],
+    )
+
+
+async def set_company(conn: Conn, company_id: str, changes: Changes) -> Company:
+    """Change a company's rules; gives it as it is then. Raises CompanyError."""
+    async with conn.transaction():
+        company = await _there(conn, company_id)
+        given = {key: value for key, value in structs.asdict(changes).items() if value is not UNSET}
+        changed = _checked(structs.replace(company, **given))
+        await conn.execute(_UPDATE, *structs.astuple(changed))
+    return changed
+
+
+async def list_companies(conn: Conn) -> list[Company]:
+    """Give all companies that are not removed, by id."""
+    return [rows.company(row) for row in await conn.fetch(rows.COMPANIES)]
+
+
+async def remove_company(conn: Conn, company_id: str, now: datetime) -> None:
+    """Remove a company: it leaves the register, its secrets are deleted, its history stays. Raises CompanyError."""
+    async with conn.transaction():
+        await _there(conn, company_id)
+        await conn.execute("DELETE FROM company_secrets WHERE company_id = $1", company_id)
+        await conn.execute("UPDATE companies SET removed_at = $2 WHERE company_id = $1", company_id, now)
+
+
+async def rotate_secret(
+    conn: Conn,
+    vault: Vault,
+    company_id: str,
+    purpose: Purpose,
+    *,
+    keep_old_seconds: float,
+    now: datetime,
+    given: str | None = None,
+) -> str:
+    """Put a new secret beside the old ones, which count for `keep_old_seconds` more; gives it in clear, once.
+
+    Raises CompanyError, also when more than MOST_ACTIVE would be active at once.
+    """
+    new = checks.secret(given, purpose) if given is not None else generate(purpose)
+    if not 0 <= keep_old_seconds <= 366 * 86400:
+        raise CompanyError("keep_old_seconds: 0 to 366 days are wanted")
+    async with conn.transaction():
+        await _there(conn, company_id)
+        await conn.execute(_RETIRE, company_id, purpose, now + timedelta(seconds=keep_old_seconds))
+        if await conn.fetchval(_COUNT, company_id, purpose, now) >= MOST_ACTIVE:
+            raise CompanyError(f"{purpose}: {MOST_ACTIVE} are active already; keep_old_seconds 0 ends the old ones")
+        await _put_secret(conn, vault, company_id, purpose, new)
+    return new
+
+
+async def list_contacts(conn: Conn, company_id: str) -> list[Contact]:
+    """Give a company's people. Raises CompanyError."""
+    await _there(conn, company_id)
+    return [rows.contact(row) for row in await conn.fetch(_CONTACTS, company_id)]
+
+
+async def add_contact(conn: Conn, company_id: str, new: NewContact) -> Contact:
+    """Add a person. Raises CompanyError."""
+    async with conn.transaction():
+        await _there(conn, company_id)
+        return await _insert_contact(conn, company_id, new)
+
+
+async def remove_contact(conn: Conn, company_id: str, email: str) -> None:
+    """Remove a person. Raises CompanyError."""
+    await _there(conn, company_id)
+    if await conn.execute(_DELETE_CONTACT, company_id, email) == "DELETE 0":
+        raise CompanyError(f"contact: {company_id} has nobody of the address {email!r}")
+
+
+def _secrets(new: NewCompany) -> dict[Purpose, str]:
+    given: dict[Purpose, str | None] = {purpose: getattr(new, purpose) for purpose in Purpose}
+    if new.calcom_api_key is None:
+        del given[Purpose.CALCOM_API_KEY]
+    return {one: generate(one) if text is None else checks.secret(text, one) for one, text in given.items()}
+
+
+def _checked(new: NewCompany | Company) -> Company:
+    return Company(
+        company_id=checks.company_id(new.company_id),
+        name=checks.name(new.name),
+        time_zone=checks.time_zone(new.time_zone),
+        window_seconds=checks.seconds(new.window_seconds, "window_seconds"),
+        unconfirmed_window_seconds=checks.seconds(new.unconfirmed_window_seconds, "unconfirmed_window_seconds"),
+        calcom_base_url=checks.base_url(new.calcom_base_url),
+    )
+
+
+_INSERT: Final = """
+INSERT INTO companies (company_id, name, time_zone, window_seconds, unconfirmed_window_seconds, calcom_base_url)
+VALUES ($1, $2, $3, $4, $5, $6)"""
+_UPDATE: Final = """
+UPDATE companies SET
+  name = $2, time_zone = $3, window_seconds = $4, unconfirmed_window_seconds = $5, calcom_base_url = $6
+WHERE company_id = $1"""
+_RETIRE: Final = """
+UPDATE company_secrets SET expires_at = $3
+WHERE company_id = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"""
+_COUNT: Final = """
+SELECT count(*) FROM company_secrets
+WHERE company_id = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"""
+_HAS_CONTACT: Final = "SELECT 1 FROM contacts WHERE company_id = $1 AND lower(email) = lower($2)"
+_DELETE_CONTACT: Final = "DELETE FROM contacts WHERE company_id = $1 AND lower(email) = lower($2)"
+_CONTACTS: Final = """
+SELECT contact_id, name, email, role, language, suppressed_at FROM contacts
+WHERE company_id = $1 ORDER BY created_at, contact_id"""
+
+
+async def _insert(conn: Conn, company: Company) -> None:
+    try:
+        async with conn.transaction():
+            await conn.execute(_INSERT, *structs.astuple(company))
+    except asyncpg.UniqueViolationError:
+        raise CompanyError(f"id: {company.company_id} is there already, or was removed and keeps its id") from None
+
+
+async def _there(conn: Conn, company_id: str) -> Company:
+    row = await conn.fetchrow(f"{_ONE} FOR UPDATE" if conn.is_in_transaction() else _ONE, company_id)
+    if row is None:
+        raise CompanyError(f"id: there is no company {company_id!r}")
+    return rows.company(row)
+
+
+_ONE: Final = """
+SELECT company_id, name, time_zone, window_seconds, unconfirmed_window_seconds, calcom_base_url
+FROM companies WHERE company_id = $1 AND removed_at IS NULL"""
+
+
+async def _put_secret(conn: Conn, vault: Vault, company_id: str, purpose: Purpose, secret: str) -> None:
+    await conn.execute(
+        "INSERT INTO company_secrets (company_id, secret_id, purpose, ciphertext) VALUES ($1, $2, $3, $4)",
+        company_id,
+        uuid4(),
+        purpose,
+        vault.close(secret),
+    )
+
+
+async def _insert_contact(conn: Conn, company_id: str, new: NewContact) -> Contact:
+    name, email = checks.person(new.person)
+    contact_id: UUID = uuid4()
+    role, language = checks.role(new.role), checks.language(new.language)
+    if await conn.fetchval(_HAS_CONTACT, company_id, email):
+        raise CompanyError(f"contact: {company_id} has {email} already")
+    await conn.execute(
+        "INSERT INTO contacts (company_id, contact_id, name, email, role, language) VALUES ($1, $2, $3, $4, $5, $6)",
+        company_id,
+        contact_id,
+        name,
+        email,
+        role,
+        language,
+    )
+    return Contact(contact_id=contact_id, name=name, email=email, role=role, language=language, suppressed_at=None)

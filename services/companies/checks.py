@@ -1,0 +1,126 @@
+"""What a company may look like: every refusal is one line that names the field."""
+
+import base64
+import binascii
+import math
+import re
+from email.utils import getaddresses
+from typing import Final
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from services.companies.model import Language, Purpose, Role
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_EMAIL: Final = re.compile(r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_LEAST_CHARACTERS: Final = 8
+_LEAST_BYTES: Final = 16
+_LONGEST_WINDOW_SECONDS: Final = 366 * 86400
+_LONGEST_NAME: Final = 200
+_LONGEST_EMAIL: Final = 254
+
+
+class CompanyError(Exception):
+    """What was asked cannot be done to this company: one line that names the field."""
+
+
+def company_id(given: str) -> str:
+    """Check an id: it stands in addresses, keys and file names."""
+    if not _ID.fullmatch(given):
+        raise CompanyError("id: 1 to 64 letters, digits, - and _ are wanted, beginning with a letter or digit")
+    return given
+
+
+def name(given: str, field: str = "name") -> str:
+    """Check a name and give it without blanks around it."""
+    text = given.strip()
+    if not text or len(text) > _LONGEST_NAME or not text.isprintable():
+        raise CompanyError(f"{field}: 1 to {_LONGEST_NAME} printable characters are wanted")
+    return text
+
+
+def time_zone(given: str) -> str:
+    """Check that the IANA database knows the zone."""
+    if given not in available_timezones():
+        raise CompanyError(f"time_zone: {given!r} is not in the IANA database; Europe/Berlin is")
+    return given
+
+
+def seconds(given: float, field: str) -> float:
+    """Check a window."""
+    if not math.isfinite(given) or not 0 < given <= _LONGEST_WINDOW_SECONDS:
+        raise CompanyError(f"{field}: more than 0 and at most {_LONGEST_WINDOW_SECONDS} seconds are wanted")
+    return float(given)
+
+
+def base_url(given: str) -> str:
+    """Check the address of Cal.com's API and give it without a slash at its end."""
+    if not _is_address(given):
+        raise CompanyError("calcom_base_url: an address like https://api.cal.com/v2 is wanted")
+    return given.rstrip("/")
+
+
+def _is_address(given: str) -> bool:
+    try:
+        parts = urlsplit(given)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and given.isprintable() and " " not in given
+
+
+def role(given: str) -> Role:
+    """Check a contact's role."""
+    try:
+        return Role(given)
+    except ValueError:
+        raise CompanyError(f"role: {given!r} is none of {', '.join(Role)}") from None
+
+
+def language(given: str) -> Language:
+    """Check a contact's language."""
+    try:
+        return Language(given)
+    except ValueError:
+        raise CompanyError(f"language: {given!r} is none of {', '.join(Language)}") from None
+
+
+def email(given: str) -> str:
+    """Check an address; the domain may be localhost, else it has a dot, in ASCII (xn--... where it is not)."""
+    domain = given.rpartition("@")[2]
+    if len(given) > _LONGEST_EMAIL or not given.isascii() or not _EMAIL.fullmatch(given):
+        raise CompanyError(f"email: {given!r} is not an e-mail address")
+    if "." not in domain and domain != "localhost":
+        raise CompanyError(f"email: {given!r} has no complete domain")
+    return given
+
+
+def person(given: str) -> tuple[str, str]:
+    """Read `Mia Muster <mia@example.com>`; gives name and e-mail, the e-mail as name where there is none."""
+    found = getaddresses([given])
+    if len(found) != 1 or not given.isprintable():
+        raise CompanyError(f"contact: one person like 'Mia Muster <mia@example.com>' is wanted, not {given!r}")
+    text, address = found[0]
+    return name(text or address, "contact"), email(address)
+
+
+def secret(given: str, purpose: Purpose) -> str:
+    """Check a secret that was not made here. The reason never tells the secret."""
+    if len(given) < _LEAST_CHARACTERS:
+        raise CompanyError(f"{purpose}: too weak: at least {_LEAST_CHARACTERS} characters are wanted")
+    if not given.isprintable() or given != given.strip():
+        raise CompanyError(f"{purpose}: blanks around it or characters that cannot be printed")
+    if purpose is Purpose.APP_WEBHOOK:
+        _standard(given)
+    elif purpose is not Purpose.CALCOM_WEBHOOK and (not given.isascii() or " " in given):
+        raise CompanyError(f"{purpose}: it travels in a header: ASCII without blanks is wanted")
+    return given
+
+
+def _standard(given: str) -> None:
+    prefix, _, text = given.partition("_")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if prefix != "whsec" or len(key) < _LEAST_BYTES:
+        raise CompanyError(f"app_webhook: whsec_ and the base64 of at least {_LEAST_BYTES} bytes are wanted")

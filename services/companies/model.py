@@ -1,0 +1,72 @@
+"""A company as the services see it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+#: As many secrets of a purpose may be active at once: the doors check that many for whoever knocks.
+MOST_ACTIVE: Final = 3
+
+
+class Purpose(StrEnum):
+    """What a company's secret is for."""
+
+    CALCOM_WEBHOOK = "calcom_webhook"
+    APP_WEBHOOK = "app_webhook"
+    INGEST_TOKEN = "ingest_token"  # noqa: S105 - a purpose, no secret
+    CALCOM_API_KEY = "calcom_api_key"
+
+
+class Role(StrEnum):
+    """What a contact is to the company; admins and managers are told of flags."""
+
+    ADMIN = "admin"
+    MANAGER = "manager"
+    VIEWER = "viewer"
+
+
+class Language(StrEnum):
+    """The languages that mails are written in."""
+
+    DE = "de"
+    EN = "en"
+
+
+class Company(Struct, frozen=True, kw_only=True):
+    """One tenant and its rules."""
+
+    company_id: str
+    name: str
+    time_zone: str
+    window_seconds: float
+    unconfirmed_window_seconds: float
+    calcom_base_url: str
+
+
+class Contact(Struct, frozen=True, kw_only=True):
+    """A person of a company. `suppressed_at`: since when mail to them is refused for good; None: it is not."""
+
+    contact_id: UUID
+    name: str
+    email: str
+    role: Role
+    language: Language
+    suppressed_at: datetime | None
+
+
+class Secret(Struct, frozen=True):
+    """A secret in clear, UTF-8. Never counts once `expires_at` has come; never shows itself."""
+
+    value: bytes
+    expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        """Hide the value, whoever prints it."""
+        return f"Secret(hidden, expires_at={self.expires_at})"
+
+    def active(self, now: datetime) -> bool:
+        """Tell whether it still counts."""
+        return self.expires_at is None or now < self.expires_at

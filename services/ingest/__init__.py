@@ -1,0 +1,1 @@
+"""The door: is it authentic? Then keep it exactly as it came. It never interprets a booking."""

@@ -1,0 +1,170 @@
+"""Ingest's HTTP: authentic? durable? then 202.
+
+What is answered: 202 kept, 401 not proved (one body for every cause), 413 too large, 422 an appointment event that is
+wrong, 405 not a POST, and 503 for everything else, our own mistakes included: the sender comes again.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.companies.register import Register
+from services.ingest import wire
+from services.ingest.batch import Invalid
+from services.ingest.doors import ACCEPTED, AppointmentDoor, Arrival, CalcomDoor, Door, Ids
+from services.ingest.keeper import Keeper
+from services.ingest.signature import Rejected
+from services.ingest.wire import Answer, Headers, answer
+from services.plumbing import telemetry
+from services.plumbing.clock import Clock
+from services.plumbing.health import Health, routes
+from services.plumbing.lifecycle import PASSING, describe
+
+_CALCOM: Final = "/webhooks/calcom/"
+_APPOINTMENTS: Final = "/events/appointments/"
+_LONGEST_NOTED: Final = 64
+_GONE: Final = 499
+
+_ACCEPTED: Final = answer(202, ACCEPTED)
+_UNPROVED: Final = answer(401, b'{"error":"unauthorized"}', (b"www-authenticate", b"Signature, Bearer"))
+_NOT_A_POST: Final = answer(405, b'{"error":"POST is wanted"}', (b"allow", b"POST"))
+_TOO_LARGE: Final = answer(413, b'{"error":"the body is too large"}')
+_LATER: Final = answer(503, b'{"error":"not kept; please send it again"}', (b"retry-after", b"5"))
+
+
+class _Outcome(Struct):
+    """What the log line says of a request, gathered on the way."""
+
+    status: int = _GONE
+    bytes: int = 0
+    events: int = 0
+    reason: str | None = None
+    error: BaseException | None = None
+
+
+def create_app(
+    register: Register, keeper: Keeper, health: Health, *, clock: Clock, max_body_bytes: int, ids: Ids | None = None
+) -> ASGIApp:
+    """Give the application: the two doors, and the health of the service."""
+    rest = Starlette(routes=routes(health))
+    calcom = _Receiver(CalcomDoor(register, ids or _fresh_id), register, keeper, clock, max_body_bytes)
+    appointments = _Receiver(AppointmentDoor(register), register, keeper, clock, max_body_bytes)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """Choose the door by the path; a plain comparison, for every request passes here."""
+        path = f"{scope['path']}/" if scope["type"] == "http" else ""
+        if path.startswith(_CALCOM):
+            await calcom.receive(path[len(_CALCOM) :].strip("/"), scope, receive, send)
+        elif path.startswith(_APPOINTMENTS):
+            await appointments.receive(path[len(_APPOINTMENTS) :].strip("/"), scope, receive, send)
+        else:
+            await rest(scope, receive, send)
+
+    return app
+
+
+def _fresh_id() -> str:
+    return str(uuid4())
+
+
+class _Receiver:
+    """A door on the wire."""
+
+    def __init__(self, door: Door, register: Register, keeper: Keeper, clock: Clock, max_body_bytes: int) -> None:
+        self._door = door
+        self._register = register
+        self._keeper = keeper
+        self._clock = clock
+        self._max_body_bytes = max_body_bytes
+        self._log = telemetry.log().bind(door=door.name)
+        self._seconds = telemetry.ingest_seconds.labels(door.name)
+        self._counts: dict[int, Callable[[], None]] = {}
+
+    async def receive(self, company_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, and write its line."""
+        started = time.perf_counter()
+        outcome = _Outcome()
+        try:
+            answered = await self._answer(company_id, scope, receive, outcome)
+            if answered is not None:
+                outcome.status = answered.status
+                await answered.send(send)
+        finally:
+            self._note(company_id, outcome, time.perf_counter() - started)
+
+    async def _answer(self, company_id: str, scope: Scope, receive: Receive, outcome: _Outcome) -> Answer | None:
+        if scope["method"] != "POST":
+            return _NOT_A_POST
+        try:
+            return await self._accept(company_id, dict(scope["headers"]), receive, outcome)
+        except wire.GoneError:
+            outcome.reason = "the sender went away"
+            return None
+        except Exception as error:  # noqa: BLE001 - ours, too, are no reason to lose an event: the sender comes again
+            return _refuse(outcome, error)
+
+    async def _accept(self, company_id: str, headers: Headers, receive: Receive, outcome: _Outcome) -> Answer:
+        if not self._register.loaded:
+            return _because(outcome, "the companies were not read yet", _LATER)
+        body = await wire.read_body(headers, receive, self._max_body_bytes)
+        outcome.bytes = len(body)
+        # Now, not at the first byte: a slow body must not eat of the window, and the log's order is that of the ends.
+        parcel = self._door.take(Arrival(company_id, headers, body, self._clock.now()))
+        outcome.events = len(parcel.deliveries)
+        await self._keeper.keep(parcel.deliveries)
+        return _ACCEPTED if parcel.answer is ACCEPTED else answer(202, parcel.answer)
+
+    def _note(self, company_id: str, outcome: _Outcome, seconds: float) -> None:
+        status = outcome.status
+        count = self._counts.get(status)
+        if count is None:
+            count = self._counts[status] = telemetry.ingest_requests.labels(self._door.name, str(status)).inc
+        count()
+        self._seconds.observe(seconds)
+        write = self._level(status)
+        write(
+            telemetry.INGEST_REQUEST,
+            company=company_id[:_LONGEST_NOTED],
+            status=status,
+            bytes=outcome.bytes,
+            events=outcome.events,
+            duration_ms=round(seconds * 1000, 2),
+            reason=outcome.reason,
+            **({"exc_info": outcome.error} if outcome.error else {}),
+        )
+
+    def _level(self, status: int) -> Callable[..., object]:
+        """At debug what went well: its line costs as much as the rest of the door, and the metrics count it anyway."""
+        if status == _ACCEPTED.status:
+            return self._log.debug
+        return self._log.error if status == _LATER.status else self._log.warning
+
+
+def _refuse(outcome: _Outcome, error: Exception) -> Answer:
+    match error:
+        case Rejected():
+            return _because(outcome, error.reason, _UNPROVED)
+        case Invalid():
+            return _because(outcome, str(error)[:200], _wrong(error))
+        case wire.TooLargeError():
+            return _because(outcome, "too large", _TOO_LARGE)
+        case wire.TooSlowError():
+            return _because(outcome, "the body came too slowly", _LATER)
+    if not isinstance(error, PASSING):
+        outcome.error = error
+    return _because(outcome, describe(error), _LATER)
+
+
+def _because(outcome: _Outcome, reason: str, answered: Answer) -> Answer:
+    outcome.reason = reason
+    return answered
+
+
+def _wrong(error: Invalid) -> Answer:
+    return answer(422, msgspec.json.encode({"errors": error.faults}))

@@ -1,0 +1,202 @@
+"""The register of tenants on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from services.companies import admin
+from services.companies.admin import Changes, CompanyError, NewCompany, NewContact
+from services.companies.model import Purpose
+from services.companies.register import Register
+from services.plumbing.postgres import Pool
+from services.plumbing.secrets import Vault, new_key
+from services.plumbing.settings import SettingsError
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+MIA = NewContact(person="Mia Muster <mia@example.com>", language="de")
+#: A transaction's time is the machine's own: secrets are made "now".
+VAULT = Vault(new_key())
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    opened: Pool = await asyncpg.create_pool(dsn, min_size=1, max_size=2)
+    yield opened
+    await opened.close()
+
+
+async def add(pool: Pool, company_id: str = "acme", **more: Any) -> admin.Added:
+    async with pool.acquire() as conn:
+        return await admin.add(conn, VAULT, NewCompany(company_id=company_id, name="Acme", **more))
+
+
+async def test_what_was_added_is_in_the_register(pool: Pool) -> None:
+    register = Register()
+    added = await add(pool, contacts=(MIA,), window_seconds=60)
+    assert await register.refresh(pool, VAULT)
+    assert register.loaded
+    assert register.companies == {"acme": added.company}
+    assert register.company("acme") == added.company
+    assert register.contacts("acme") == added.contacts
+    assert (added.contacts[0].name, added.contacts[0].email, added.contacts[0].language) == (
+        "Mia Muster",
+        "mia@example.com",
+        "de",
+    )
+    for purpose, clear in (
+        (Purpose.CALCOM_WEBHOOK, added.calcom_webhook),
+        (Purpose.APP_WEBHOOK, added.app_webhook),
+        (Purpose.INGEST_TOKEN, added.ingest_token),
+    ):
+        assert register.secrets("acme", purpose, NOW) == (clear.encode(),)
+
+
+async def test_secrets_are_generated_apart_and_kept_encrypted(pool: Pool) -> None:
+    one, two = await add(pool, "one"), await add(pool, "two")
+    clear = {added.calcom_webhook for added in (one, two)} | {
+        one.app_webhook,
+        two.app_webhook,
+        one.ingest_token,
+        two.ingest_token,
+    }
+    assert len(clear) == 6
+    assert (len(one.calcom_webhook), one.app_webhook[:6], one.ingest_token[:4]) == (64, "whsec_", "rct_")
+    stored = b" ".join(row[0] for row in await pool.fetch("SELECT ciphertext FROM company_secrets"))
+    assert not [secret for secret in clear if secret.encode() in stored or secret in repr(one)]
+
+
+async def test_given_secrets_are_taken(pool: Pool) -> None:
+    added = await add(
+        pool, calcom_webhook="given at cal.com", ingest_token="rct_given", calcom_api_key="cal_live_given"
+    )
+    assert (added.calcom_webhook, added.ingest_token) == ("given at cal.com", "rct_given")
+    register = Register()
+    await register.refresh(pool, VAULT)
+    assert register.secrets("acme", Purpose.CALCOM_API_KEY, NOW) == ()  # its client's alone
+    assert await pool.fetchval("SELECT count(*) FROM company_secrets") == 4
+
+
+async def test_everything_is_read_only_when_something_changed(pool: Pool) -> None:
+    register = Register()
+    await add(pool)
+    assert [await register.refresh(pool, VAULT) for _ in range(3)] == [True, False, False]
+    async with pool.acquire() as conn:
+        await admin.add_contact(conn, "acme", MIA)
+    assert [await register.refresh(pool, VAULT) for _ in range(2)] == [True, False]
+
+
+async def test_a_database_that_is_away_leaves_the_last_snapshot(pool: Pool) -> None:
+    register = Register()
+    await add(pool)
+    await register.refresh(pool, VAULT)
+    await pool.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await register.refresh(pool, VAULT)
+    assert register.company("acme") is not None
+
+
+async def test_a_rotated_secret_counts_beside_the_old_one_until_that_ends(pool: Pool) -> None:
+    old = (await add(pool)).calcom_webhook
+    async with pool.acquire() as conn:
+        new = await admin.rotate_secret(conn, VAULT, "acme", Purpose.CALCOM_WEBHOOK, keep_old_seconds=60, now=NOW)
+    register = Register()
+    await register.refresh(pool, VAULT)
+    assert register.secrets("acme", Purpose.CALCOM_WEBHOOK, NOW + timedelta(seconds=59)) == (new.encode(), old.encode())
+    assert register.secrets("acme", Purpose.CALCOM_WEBHOOK, NOW + timedelta(seconds=60)) == (new.encode(),)
+
+
+async def test_a_rotation_at_once_ends_all_old_ones(pool: Pool) -> None:
+    await add(pool)
+    async with pool.acquire() as conn:
+        for _ in range(2):
+            await admin.rotate_secret(conn, VAULT, "acme", Purpose.INGEST_TOKEN, keep_old_seconds=60, now=NOW)
+        with pytest.raises(CompanyError, match="3 are active already"):
+            await admin.rotate_secret(conn, VAULT, "acme", Purpose.INGEST_TOKEN, keep_old_seconds=60, now=NOW)
+        new = await admin.rotate_secret(conn, VAULT, "acme", Purpose.INGEST_TOKEN, keep_old_seconds=0, now=NOW)
+    register = Register()
+    await register.refresh(pool, VAULT)
+    assert register.secrets("acme", Purpose.INGEST_TOKEN, NOW) == (new.encode(),)
+
+
+async def test_a_removed_company_is_gone_and_its_id_is_not_given_again(pool: Pool) -> None:
+    await add(pool, contacts=(MIA,))
+    async with pool.acquire() as conn:
+        await admin.remove_company(conn, "acme", NOW)
+        register = Register()
+        await register.refresh(pool, VAULT)
+        assert (register.companies, register.contacts("acme")) == ({}, ())
+        assert register.secrets("acme", Purpose.CALCOM_WEBHOOK, NOW) == ()
+        assert await admin.list_companies(conn) == []
+        with pytest.raises(CompanyError, match="^id: there is no company 'acme'"):
+            await admin.remove_company(conn, "acme", NOW)
+    with pytest.raises(CompanyError, match="^id: acme is there already, or was removed"):
+        await add(pool)
+
+
+async def test_rules_change_one_by_one(pool: Pool) -> None:
+    before = (await add(pool)).company
+    async with pool.acquire() as conn:
+        after = await admin.set_company(conn, "acme", Changes(window_seconds=60, time_zone="Europe/Vienna"))
+        assert (after.window_seconds, after.time_zone, after.name) == (60, "Europe/Vienna", before.name)
+        assert await admin.list_companies(conn) == [after]
+        with pytest.raises(CompanyError, match="^window_seconds: "):
+            await admin.set_company(conn, "acme", Changes(window_seconds=0))
+        with pytest.raises(CompanyError, match="^id: there is no company"):
+            await admin.set_company(conn, "other", Changes())
+
+
+async def test_people_come_and_go_once_an_address(pool: Pool) -> None:
+    await add(pool)
+    async with pool.acquire() as conn:
+        mia = await admin.add_contact(conn, "acme", MIA)
+        with pytest.raises(CompanyError, match="^contact: acme has MIA@example.com already"):
+            await admin.add_contact(conn, "acme", NewContact(person="MIA@example.com"))
+        assert await admin.list_contacts(conn, "acme") == [mia]
+        await admin.remove_contact(conn, "acme", "Mia@example.com")
+        with pytest.raises(CompanyError, match="^contact: "):
+            await admin.remove_contact(conn, "acme", "mia@example.com")
+
+
+async def test_a_company_that_is_refused_leaves_nothing(pool: Pool) -> None:
+    with pytest.raises(CompanyError, match="^role: "):
+        await add(pool, contacts=(MIA, NewContact(person="x@example.com", role="boss")))
+    assert await pool.fetchval("SELECT count(*) FROM companies") == 0
+
+
+async def test_a_key_that_opens_nothing_is_an_error_and_one_that_opens_some_is_logged(pool: Pool) -> None:
+    await add(pool)
+    other, register = Vault(new_key()), Register()
+    with pytest.raises(SettingsError, match="RECONCAL_SECRET_KEY"):
+        await register.refresh(pool, other)
+    assert not register.loaded
+    async with pool.acquire() as conn:
+        await admin.rotate_secret(conn, other, "acme", Purpose.APP_WEBHOOK, keep_old_seconds=0, now=NOW)
+    with capture_logs() as lines:
+        await register.refresh(pool, other)
+    assert len(register.secrets("acme", Purpose.APP_WEBHOOK, NOW)) == 1
+    assert register.secrets("acme", Purpose.CALCOM_WEBHOOK, NOW) == ()
+    assert {(line["event"], line["company"]) for line in lines} == {("companies.secret_unreadable", "acme")}
+
+
+async def test_without_a_vault_no_secret_is_opened(pool: Pool) -> None:
+    await add(pool)
+    register = Register()
+    await register.refresh(pool)
+    assert (list(register.companies), register.secrets("acme", Purpose.INGEST_TOKEN, NOW)) == (["acme"], ())
+
+
+async def test_who_follows_is_told_of_every_change(pool: Pool) -> None:
+    register, stop, changed = Register(), asyncio.Event(), asyncio.Event()
+    following = asyncio.ensure_future(register.follow(pool, 0.01, stop, vault=VAULT, changed=changed.set))
+    await asyncio.wait_for(changed.wait(), 5)
+    changed.clear()
+    await add(pool)
+    await asyncio.wait_for(changed.wait(), 5)
+    assert register.company("acme") is not None
+    stop.set()
+    await asyncio.wait_for(following, 5)
