@@ -1,0 +1,1 @@
+"""The letter box: flags come in, the inbox and mails go out."""
