@@ -8,7 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from schemas.envelope import Envelope
-from services.reconciler.core.correlate import Cluster, Decision, correlate
+from services.reconciler.core.correlate import correlate
+from services.reconciler.core.decision import Cluster, Decision
 from services.reconciler.core.events import (
     Commanded,
     DeadlineReached,

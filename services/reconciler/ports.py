@@ -11,7 +11,7 @@ from schemas.commands import CommandOutcome
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Envelope
 from schemas.flags import Flag
-from services.reconciler.core.correlate import Gone, Transition
+from services.reconciler.core.decision import Gone, Transition
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 

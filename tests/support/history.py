@@ -1,6 +1,6 @@
 """Histories of events in a few letters, and the one function that folds them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from schemas.appointments import (
     AppointmentCancelled,
     AppointmentCreated,
     AppointmentDeleted,
+    AppointmentEvent,
     AppointmentRescheduled,
     AppointmentStatus,
     AppointmentUpdated,
@@ -18,7 +19,7 @@ from schemas.appointments import (
 )
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.flags import Flag
-from services.reconciler.core.correlate import Decision
+from services.reconciler.core.decision import Decision
 from services.reconciler.core.events import DeadlineReached, Event, Heard, HeardAppointment, HeardBooking
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
@@ -29,7 +30,7 @@ NOW: Final = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 START: Final = NOW + timedelta(days=7)
 POLICY: Final = Policy(window_seconds=300)
 
-_KINDS: Final = {
+_KINDS: Final[dict[str, Callable[..., AppointmentEvent]]] = {
     "created": AppointmentCreated,
     "updated": AppointmentUpdated,
     "rescheduled": AppointmentRescheduled,

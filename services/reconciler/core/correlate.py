@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from schemas.commands import CommandOutcome, Reopen, Resolve
 from schemas.flags import Flag, FlagType, Kind, SyncStatus, Why
+from services.reconciler.core.decision import Cluster, Decision, Gone, Transition
 from services.reconciler.core.events import (
     Commanded,
     DeadlineReached,
@@ -53,50 +54,6 @@ REASONS: Final = {
     Kind.VERIFICATION_ERROR: "Cal.com could not be asked.",
     Kind.AMBIGUOUS_MATCH: "More than one appointment or booking fits; a human has to say which.",
 }
-
-
-class Cluster(Struct, frozen=True):
-    """The records whose sides share identity keys, decided together; nearly always one.
-
-    `ids` has more than one entry when a new event brought clusters together that had been apart.
-    """
-
-    company_id: str
-    ids: tuple[UUID, ...] = ()
-    records: tuple[Record, ...] = ()
-
-
-class Transition(Struct, frozen=True, kw_only=True):
-    """One change of a record and why it came about."""
-
-    record_id: UUID
-    version: int
-    at: datetime
-    from_status: SyncStatus | None
-    to_status: SyncStatus
-    kind: Kind | None
-    cause: str
-    note: str | None = None
-    why: Why = Why()
-
-
-class Gone(Struct, frozen=True):
-    """A record that became part of another."""
-
-    record_id: UUID
-    merged_into: UUID
-
-
-class Decision(Struct, frozen=True, kw_only=True):
-    """What an event comes to: the cluster as it is now, and what has to be stored and told."""
-
-    cluster: Cluster
-    changed: tuple[Record, ...] = ()
-    gone: tuple[Gone, ...] = ()
-    transitions: tuple[Transition, ...] = ()
-    flags: tuple[Flag, ...] = ()
-    outcome: CommandOutcome | None = None
-    repeat: bool = False
 
 
 def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
