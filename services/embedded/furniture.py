@@ -33,7 +33,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Furnished(Struct, frozen=True, kw_only=True):
-    """The settings that have come to be, and a listening socket for each service. `sink`: ours, where mails go to it."""
+    """The settings that have come to be, and a listening socket for each service. `sink`: where mails go to ours."""
 
     settings: Settings
     ingest: socket.socket

@@ -90,8 +90,9 @@ def elsewhere(pointers: Path) -> dict[Path, StackState]:
     with suppress(OSError):
         for pointer in sorted((pointers / "running").iterdir()):
             data_dir = Path(pointer.read_text().strip())
-            state = read(data_dir)
-            if state is not None:
+            if not data_dir.is_dir():
+                pointer.unlink(missing_ok=True)  # left behind by a kill -9
+            elif (state := read(data_dir)) is not None:
                 found[data_dir] = state
     return found
 

@@ -1,0 +1,301 @@
+"""`reconcal up` as a user has it: one process, real HTTP, real mails, and other commands from another terminal."""
+
+import hashlib
+import hmac
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from tests.support.builders import appointment_event, body, booking_cancelled, booking_created
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+T = TypeVar("T")
+
+SECRET, TOKEN = "wh-secret-0123456789", "token-0123456789"
+QUICK = {
+    "RECONCAL_NOTIFY_HOLD_SECONDS": "0.5",
+    "RECONCAL_PROBE_INTERVAL_SECONDS": "0.5",
+    "RECONCAL_LOG_LEVEL": "warning",
+}
+
+
+class Up:
+    """A running `reconcal up` of a user with a home of their own."""
+
+    def __init__(self, home: Path, data_dir: Path, **environ: str) -> None:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RECONCAL_")}
+        self.environ = plain | {"XDG_DATA_HOME": str(home)} | QUICK | environ
+        self.said = data_dir.with_name(f"{data_dir.name}.log")
+        with self.said.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*RECONCAL, "up", "--data-dir", str(data_dir), "--json"],
+                env=self.environ,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.said.read_text()
+        self.at: dict[str, Any] = msgspec.json.decode(line)
+
+    def call(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command in the user's other terminal."""
+        return reconcal(self.environ | environ, *arguments)
+
+    def add(self, company_id: str, *options: str) -> None:
+        secrets = ["--webhook-secret", SECRET, "--ingest-token", TOKEN, "--window-seconds", "1"]
+        added = self.call("companies", "add", company_id, "--name", "Praxis", *secrets, *options)
+        assert added.returncode == 0, added.stderr
+        eventually(lambda: self.webhook(company_id, {"triggerEvent": "PING"}).is_success)
+
+    def webhook(self, company_id: str, content: object) -> httpx.Response:
+        raw = body(content)
+        signature = hmac.new(SECRET.encode(), raw, hashlib.sha256).hexdigest()
+        url = f"{self.at['ingest']}/webhooks/calcom/{company_id}"
+        return httpx.post(url, content=raw, headers={"x-cal-signature-256": signature})
+
+    def event(self, company_id: str, content: object) -> httpx.Response:
+        url = f"{self.at['ingest']}/events/appointments/{company_id}"
+        return httpx.post(url, content=body(content), headers={"authorization": f"Bearer {TOKEN}"})
+
+    def records(self, company_id: str) -> list[dict[str, Any]]:
+        listed = self.call("records", "--company", company_id, "--json")
+        assert listed.returncode == 0, listed.stderr
+        return [msgspec.json.decode(line) for line in listed.stdout.splitlines()]
+
+    def record(self, company_id: str, appointment_id: str) -> dict[str, Any]:
+        found = [r for r in self.records(company_id) if (r["appointment"] or {}).get("id") == appointment_id]
+        return found[0] if len(found) == 1 else {"calcom_sync_status": f"{len(found)} records"}
+
+    def becomes(self, company_id: str, appointment_id: str, status: str) -> dict[str, Any]:
+        """Wait until an appointment's record has a status."""
+        record = eventually(lambda: only_if(self.record(company_id, appointment_id), status))
+        assert record is not None, self.record(company_id, appointment_id)
+        return record
+
+    def mails(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.get(f"{self.at['mailbox']}/messages").json()
+        return found
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """End it; gives exit code and seconds."""
+        started = monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        return code, monotonic() - started
+
+    def close(self) -> bytes:
+        """Kill what is left; gives what else it said on stdout."""
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.communicate()[0]
+
+
+RECONCAL = (sys.executable, "-m", "services.cli")
+
+
+def reconcal(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*RECONCAL, *arguments], env=environ, capture_output=True, text=True, check=False, timeout=30)
+
+
+def eventually(look: Callable[[], T], *, seconds: float = 20) -> T:
+    """Look until something is there; gives the last look."""
+    until, found = monotonic() + seconds, look()
+    while not found and monotonic() < until:
+        Event().wait(0.1)
+        found = look()
+    return found
+
+
+def only_if(record: dict[str, Any], status: str) -> dict[str, Any] | None:
+    return record if record["calcom_sync_status"] == status else None
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("up")
+    running = Up(folder / "home", folder / "data")
+    running.add("acme", "--contact", "Mia Muster <mia@example.com>", "--role", "admin", "--language", "de")
+    yield running
+    running.close()
+
+
+def test_everything_answers_where_the_line_says(up: Up) -> None:
+    assert list(up.at) == ["ingest", "console", "kafka", "postgres", "smtp", "mailbox"]
+    assert httpx.get(f"{up.at['ingest']}/readyz").status_code == 200
+    assert isinstance(up.mails(), list)
+    assert up.at["console"] is None
+    assert up.call("status").returncode == 0
+
+
+def test_a_webhook_and_its_appointment_become_one_synced_record(up: Up) -> None:
+    assert up.webhook("acme", booking_created("uid-a", booking_id=1)).status_code == 202
+    assert up.event("acme", appointment_event("created", "a", calcom_booking_uid="uid-a")).status_code == 202
+    record = up.becomes("acme", "a", "synced")
+    assert record["booking"]["uid"] == "uid-a"
+    assert record["booking"]["chain"] == ["uid-a"]
+    assert record["company_id"] == "acme"
+    assert record["match_rule"] == "booking"
+    assert (record["sync_error_code"], record["requires_manual_review"]) == (None, False)
+    assert "uid-a" in up.call("records", "--company", "acme", "--status", "synced").stdout
+
+
+def test_a_lone_appointment_is_flagged_and_mailed(up: Up) -> None:
+    assert up.event("acme", appointment_event("created", "b")).status_code == 202
+    record = up.becomes("acme", "b", "orphaned_local")
+    assert record["sync_error_code"] == "ORPHANED_LOCAL"
+    assert record["requires_manual_review"] is True
+    assert record["manual_review_flagged_at"].endswith("Z")
+    mail = eventually(lambda: [mail for mail in up.mails() if "#b" in mail["subject"]])[0]
+    assert mail["to"] == ["mia@example.com"]
+    assert mail["subject"] == "Cal.com Sync Issue: Appointment #b"
+
+
+def test_a_wrong_signature_is_refused(up: Up) -> None:
+    url = f"{up.at['ingest']}/webhooks/calcom/acme"
+    answer = httpx.post(url, content=b"{}", headers={"x-cal-signature-256": "0" * 64})
+    assert answer.status_code == 401
+
+
+def test_another_terminal_finds_the_stack_by_home_by_directory_and_by_database(up: Up, tmp_path: Path) -> None:
+    for options, environ in (
+        ([], {}),
+        (["--data-dir", str(up.said.with_name("data"))], {"XDG_DATA_HOME": str(tmp_path)}),
+        ([], {"RECONCAL_POSTGRES_DSN": up.at["postgres"]}),
+    ):
+        rotated = up.call(
+            "companies",
+            "rotate-secret",
+            "acme",
+            "--purpose",
+            "app-webhook",
+            "--keep-old-seconds",
+            "0",
+            *options,
+            **environ,
+        )
+        assert rotated.returncode == 0, rotated.stderr
+
+
+def test_a_key_that_does_not_fit_the_database_is_refused(up: Up) -> None:
+    key = up.call("config", "--new-secret-key").stdout.strip()
+    said = up.call("companies", "add", "other", "--name", "Other", RECONCAL_SECRET_KEY=key)
+    assert said.returncode == 2
+    assert said.stderr == "reconcal: RECONCAL_SECRET_KEY: does not fit the secrets in the database\n"
+
+
+def test_a_company_that_is_not_there_has_no_records(up: Up) -> None:
+    said = up.call("records", "--company", "nobody", "--json")
+    assert (said.returncode, said.stdout, said.stderr) == (1, "", "reconcal: there is no company 'nobody'\n")
+
+
+def test_status_says_that_the_broker_is_away(up: Up) -> None:
+    said = up.call("status", RECONCAL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert said.returncode == 1
+    assert "Kafka does not answer" in said.stdout
+    assert said.stderr == ""
+
+
+def test_what_cannot_be_understood_is_listed_as_a_dead_letter(up: Up) -> None:
+    up.webhook("acme", ["no", "envelope"])
+    listed = eventually(lambda: up.call("dead-letters", "list", "--company", "acme", "--json").stdout)
+    letter = msgspec.json.decode(listed.splitlines()[0])
+    assert (letter["topic"], letter["reason"]) == ("calcom.bookings.v1", "no_envelope")
+
+
+def test_companies_are_changed_listed_and_removed(up: Up) -> None:
+    assert up.call("companies", "add", "short", "--name", "Short").returncode == 0
+    assert up.call("companies", "set", "short", "--window-seconds", "60", "--name", "Shorter").returncode == 0
+    assert (
+        up.call("companies", "contacts", "add", "short", "Tom <tom@example.com>", "--role", "manager").returncode == 0
+    )
+    contact = msgspec.json.decode(up.call("companies", "contacts", "list", "short", "--json").stdout)
+    assert (contact["email"], contact["role"]) == ("tom@example.com", "manager")
+    listed = [msgspec.json.decode(line) for line in up.call("companies", "list", "--json").stdout.splitlines()]
+    assert [(c["name"], c["window_seconds"]) for c in listed if c["company_id"] == "short"] == [("Shorter", 60.0)]
+    assert up.call("companies", "remove", "short", "--yes").returncode == 0
+    assert "short" not in up.call("companies", "list", "--json").stdout
+
+
+def test_a_restart_keeps_the_records_and_goes_on_though_the_broker_forgot(tmp_path: Path) -> None:
+    first = Up(tmp_path / "home", tmp_path / "data")
+    first.add("acme", "--contact", "Mia <mia@example.com>")
+    first.webhook("acme", booking_created("uid-a", booking_id=1))
+    first.event("acme", appointment_event("created", "a", calcom_booking_uid="uid-a"))
+    first.becomes("acme", "a", "synced")
+    code, seconds = first.end()
+    assert code == 0
+    assert seconds < 10
+    assert first.close() == b""
+
+    second = Up(tmp_path / "home", tmp_path / "data")
+    assert second.record("acme", "a")["calcom_sync_status"] == "synced"
+    eventually(lambda: second.webhook("acme", booking_cancelled("uid-a", booking_id=1)).status_code == 202)
+    assert second.event("acme", appointment_event("created", "b")).status_code == 202
+    assert second.becomes("acme", "a", "failed")["sync_error_code"] == "DATA_MISMATCH"
+    second.becomes("acme", "b", "orphaned_local")
+    assert len(eventually(lambda: found if len(found := second.mails()) == 2 else [])) == 2
+    assert second.call("status").returncode == 0
+
+    family = psutil.Process(second.process.pid).children(recursive=True)
+    assert len(family) > 2
+    second.end(signal.SIGKILL)
+    assert eventually(lambda: not any(child.is_running() and child.status() != "zombie" for child in family))
+    second.close()
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    running = Up(tmp_path / "home", tmp_path / "data")
+    running.process.send_signal(signal.SIGTERM)
+    code, seconds = running.end(signal.SIGINT)
+    assert code == 130
+    assert seconds < 1.5
+    running.close()
+
+
+def test_a_port_that_is_taken_is_named(up: Up, tmp_path: Path) -> None:
+    port = up.at["ingest"].rpartition(":")[2]
+    for command in (["up", "--data-dir", str(tmp_path / "data")], ["ingest"]):
+        environ = {"RECONCAL_INGEST_PORT": port, "RECONCAL_KAFKA_BOOTSTRAP_SERVERS": up.at["kafka"]}
+        said = up.call(*command, RECONCAL_POSTGRES_DSN=up.at["postgres"], **environ)
+        assert said.returncode == 2
+        assert said.stderr == f"reconcal: RECONCAL_INGEST_PORT: 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_broker_that_was_given_and_is_away_ends_it_in_one_line(tmp_path: Path) -> None:
+    environ = {"XDG_DATA_HOME": str(tmp_path), "RECONCAL_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"} | {"PATH": os.defpath}
+    said = reconcal(environ, "up", "--data-dir", str(tmp_path / "data"), "--json")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.splitlines()[-1].startswith("reconcal: Kafka does not answer: ")
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.kafka
+def test_on_an_apache_kafka_that_was_given_the_same_holds(apache_kafka: str, tmp_path: Path) -> None:
+    """The partitions come from the group there; when the line is printed they have been given out."""
+    given = {"RECONCAL_KAFKA_BOOTSTRAP_SERVERS": apache_kafka, "RECONCAL_KAFKA_TOPIC_PREFIX": f"{tmp_path.name}-"}
+    running = Up(tmp_path / "home", tmp_path / "data", **given)
+    assert running.at["kafka"] == apache_kafka
+    running.add("acme", "--contact", "Mia <mia@example.com>")
+    assert running.webhook("acme", booking_created("uid-a", booking_id=1)).status_code == 202
+    assert running.event("acme", appointment_event("created", "a", calcom_booking_uid="uid-a")).status_code == 202
+    assert running.event("acme", appointment_event("created", "b")).status_code == 202
+    running.becomes("acme", "a", "synced")
+    running.becomes("acme", "b", "orphaned_local")
+    assert len(eventually(running.mails)) == 1
+    assert running.call("status").returncode == 0
+    code, seconds = running.end()
+    assert (code, seconds < 10) == (0, True)
+    running.close()
