@@ -13,7 +13,7 @@ pytest_plugins = ["tests.support.stand"]
 
 TESTS: Final = Path(__file__).parent
 MARKED: Final = ("integration", "e2e", "faults")
-NO_SOCKETS: Final = ("unit", "property")
+NO_SOCKETS: Final = ("unit", "property", "contract", "sim")
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("dev", deadline=None, print_blob=True)
@@ -21,7 +21,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder; those of `unit` and `property` get no sockets."""
+    """Mark each test by its folder; those of pure logic get no sockets."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in NO_SOCKETS:

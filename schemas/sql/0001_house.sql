@@ -164,18 +164,18 @@ COMMENT ON TABLE transitions_default IS 'Transitions of a time for which no part
 CREATE FUNCTION ensure_partitions(around timestamptz, months_ahead int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
   parent text;
-  first_day timestamptz;
+  first_day timestamp; -- in UTC: arithmetic with timestamptz follows the session's zone
   child text;
   made int := 0;
 BEGIN
   FOREACH parent IN ARRAY ARRAY['events', 'transitions'] LOOP
     FOR i IN 0..months_ahead LOOP
-      first_day := date_trunc('month', around AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + make_interval(months => i);
-      child := format('%s_%s', parent, to_char(first_day AT TIME ZONE 'UTC', 'YYYY_MM'));
+      first_day := date_trunc('month', around AT TIME ZONE 'UTC') + make_interval(months => i);
+      child := format('%s_%s', parent, to_char(first_day, 'YYYY_MM'));
       IF to_regclass(child) IS NULL THEN
         BEGIN
           EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-            child, parent, first_day, first_day + interval '1 month');
+            child, parent, first_day AT TIME ZONE 'UTC', (first_day + interval '1 month') AT TIME ZONE 'UTC');
           EXECUTE format('COMMENT ON TABLE %I IS %L', child, 'One month of ' || parent || '.');
           made := made + 1;
         EXCEPTION WHEN check_violation OR duplicate_table THEN

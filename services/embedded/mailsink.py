@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parseaddr
@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from msgspec import Struct
 
 from services.embedded.ports import HOST
+from services.plumbing.clock import Clock, WallClock
 
 KEPT_MAILS: Final = 1000
 MAX_MAIL_BYTES: Final = 1024 * 1024
@@ -34,9 +35,10 @@ class Mail(Struct, frozen=True, kw_only=True):
 class MailSink:
     """An SMTP server on 127.0.0.1 that keeps the newest 1000 mails in memory."""
 
-    def __init__(self, smtp_port: int = 0) -> None:
+    def __init__(self, smtp_port: int = 0, clock: Clock | None = None) -> None:
         """Port 0: a free one. Opens nothing yet."""
         self.smtp_port = smtp_port
+        self._clock = clock or WallClock()
         self.mails: deque[Mail] = deque(maxlen=KEPT_MAILS)
         self._server: asyncio.Server | None = None
         self._sessions: set[_Smtp] = set()
@@ -72,7 +74,7 @@ class MailSink:
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
         """Keep a mail; whatever its form, it is accepted."""
         content = envelope.original_content or b""
-        self.mails.append(read(content, envelope.mail_from or "", envelope.rcpt_tos, datetime.now(UTC)))
+        self.mails.append(read(content, envelope.mail_from or "", envelope.rcpt_tos, self._clock.now()))
         return "250 OK"
 
 

@@ -25,7 +25,8 @@ async def connect(settings: Settings, *, name: str, size: int | None = None, com
         server_settings={
             "application_name": f"reconcal-{name}",
             "timezone": "UTC",
-            "idle_in_transaction_session_timeout": "60s",
+            # A process that sleeps in a transaction must not hold its locks for longer than Kafka believes in it.
+            "idle_in_transaction_session_timeout": "10s",
         },
     )
     return pool

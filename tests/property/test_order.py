@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from services.reconciler.core.events import Heard
 from tests.support.history import calcom, ending, essence, fold, local, repeated
 
-LINKED = {"calcom_booking_uid": "A"}
+LINKED: dict[str, Any] = {"calcom_booking_uid": "A"}
 
 #: Short histories, each with a sentence. All orders of each are tried: up to 720.
 HISTORIES: dict[str, Sequence[Heard]] = {

@@ -114,10 +114,8 @@ class Pen:
         return {"calcom_booking_uid": self.uid(letter)}
 
     def case(self, name: str, status: str, *flags: tuple[str, ...], letters: str = "A") -> Case:
-        return Case(
-            name, self.company_id, self.appointment_id, tuple(self.uid(x) for x in letters), tuple(self.messages), status,
-            flags or ((),),
-        )  # fmt: skip
+        uids = tuple(self.uid(letter) for letter in letters)
+        return Case(name, self.company_id, self.appointment_id, uids, tuple(self.messages), status, flags or ((),))
 
 
 def pair(pen: Pen) -> Case:

@@ -1,15 +1,17 @@
 """The semantics as cases: the numbers are those of the scenarios that the project was specified by."""
 
+from typing import Any
+
 import pytest
 
 from schemas.commands import Reopen, Resolve
 from schemas.flags import FlagType, Kind, SyncStatus
-from services.reconciler.core.events import Commanded, DeadlineReached
+from services.reconciler.core.events import Commanded, DeadlineReached, Event
 from services.reconciler.core.matching import Rule
 from services.reconciler.core.policy import Policy
 from tests.support.history import Story, at, calcom, fold, local
 
-LINKED = {"calcom_booking_uid": "A"}
+LINKED: dict[str, Any] = {"calcom_booking_uid": "A"}
 
 
 def kinds(story: Story) -> list[FlagType]:
@@ -101,8 +103,8 @@ def test_11_a_cancel_that_comes_before_its_create_leaves_nothing_to_flag() -> No
 
 
 @pytest.mark.parametrize("side", [local("cancelled", 9, **LINKED), calcom("CANCELLED", seconds=9)])
-def test_12_a_cancel_on_one_side_only_is_a_mismatch_of_status(side: object) -> None:
-    story = fold([local(**LINKED), calcom(seconds=1), side]).until(10_000)  # type: ignore[list-item]
+def test_12_a_cancel_on_one_side_only_is_a_mismatch_of_status(side: Event) -> None:
+    story = fold([local(**LINKED), calcom(seconds=1), side]).until(10_000)
     assert kinds(story) == [FlagType.DATA_MISMATCH]
     assert [found.field for found in story.flags[0].inconsistencies] == ["status"]
 
@@ -166,7 +168,7 @@ def test_a_metadata_key_matches_where_the_app_does_not_know_the_uid() -> None:
 
 
 def test_a_stronger_key_corrects_a_weaker_match() -> None:
-    weak = [local(), calcom(seconds=1, uid="X", appointment_id="4711")]
+    weak: list[Event] = [local(), calcom(seconds=1, uid="X", appointment_id="4711")]
     story = fold([*weak, local("updated", 5, calcom_booking_uid="Y"), calcom(seconds=6, uid="Y")])
     pairs = {r.chain[0].uid: r.rule for r in story.records if r.chain}
     assert pairs == {"X": None, "Y": Rule.BOOKING}
@@ -193,8 +195,8 @@ def test_an_appointment_that_was_booked_anew_goes_with_the_living_booking() -> N
 
 
 @pytest.mark.parametrize("alone", [local("cancelled"), local("deleted"), calcom("CANCELLED"), calcom("REJECTED")])
-def test_a_cancelled_side_that_stands_alone_is_no_orphan(alone: object) -> None:
-    story = fold([alone]).until(10_000)  # type: ignore[list-item]
+def test_a_cancelled_side_that_stands_alone_is_no_orphan(alone: Event) -> None:
+    story = fold([alone]).until(10_000)
     assert (story.record.status, story.flags) == (SyncStatus.SYNCED, [])
 
 

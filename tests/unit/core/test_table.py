@@ -5,14 +5,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from schemas.commands import Reopen, Resolve
 from services.reconciler.core.events import Commanded, DeadlineReached, Event
 from tests.support.history import Story, at, calcom, fold, local
 
 TABLE: Final = Path(__file__).with_name("table.txt")
-LINKED: Final = {"calcom_booking_uid": "A"}
+LINKED: dict[str, Any] = {"calcom_booking_uid": "A"}
 
 
 def _resolved(story: Story) -> Story:
@@ -39,7 +39,7 @@ def _deadline(story: Story) -> Event:
 
 
 STATES: Final[dict[str, Callable[[], Story]]] = {
-    "nothing": lambda: Story(),
+    "nothing": Story,
     "pending, app alone": lambda: fold([local(**LINKED)]),
     "pending, Cal.com alone": lambda: fold([calcom(appointment_id="4711")]),
     "pending, they differ": lambda: fold([local(**LINKED), calcom(minutes=30)]),
