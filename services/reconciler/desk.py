@@ -3,7 +3,7 @@
 Between load and save nothing awaits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -51,6 +51,21 @@ class Desk:
         self._clusters: dict[Key, UUID] = dict(loaded.clusters)
         self._records: dict[ClusterRef, tuple[Record, ...]] = dict(loaded.records)
         self._of_record: dict[RecordRef, UUID] = dict(loaded.of_record)
+
+    def over(self, loaded: Loaded, keys: Iterable[Key], named: Iterable[RecordRef]) -> Loaded:
+        """Lay what this desk came to over what was loaded; before or after it was stored makes no difference."""
+        moved = {(company_id, old): new for company_id, old, new in self.changes.merged}
+        clusters = {key: _follow(moved, key[0], cluster_id) for key, cluster_id in loaded.clusters.items()}
+        clusters |= {key: self._clusters[key] for key in keys if key in self._clusters}
+        of_record = {ref: _follow(moved, ref[0], cluster_id) for ref, cluster_id in loaded.of_record.items()}
+        of_record = {ref: at for ref, at in of_record.items() if (ref[0], at) not in self._records}
+        of_record |= {ref: self._of_record[ref] for ref in named if ref in self._of_record}
+        touched = {(ref[0], at) for ref, at in (*clusters.items(), *of_record.items())}
+        records = {ref: laid for ref, laid in loaded.records.items() if ref in touched}
+        records |= {ref: self._records[ref] for ref in touched if ref in self._records}
+        for (company_id, cluster_id), laid in records.items():
+            of_record |= {(company_id, record.record_id): cluster_id for record in laid}
+        return Loaded(clusters, records, of_record)
 
     def fold(
         self,
@@ -123,6 +138,13 @@ class Desk:
         changes.flags.extend((flag, partition) for flag in decision.flags)
         if decision.outcome is not None:
             changes.outcomes.append((company_id, decision.outcome))
+
+
+def _follow(moved: Mapping[ClusterRef, UUID], company_id: str, cluster_id: UUID) -> UUID:
+    """Say which cluster one is part of by now."""
+    while (company_id, cluster_id) in moved:
+        cluster_id = moved[(company_id, cluster_id)]
+    return cluster_id
 
 
 def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision) -> EventRow:

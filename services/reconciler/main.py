@@ -13,14 +13,16 @@ from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.kafka import Probe, Publisher, Reader, inspect, partition_count
 from services.plumbing.lanes import partition_of
-from services.plumbing.lifecycle import PASSING, describe, keep, pause, together
+from services.plumbing.lifecycle import PASSING, bounded, describe, keep, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, SettingsError
 from services.reconciler.core.frontier import Contact
 from services.reconciler.core.policy import Policy
+from services.reconciler.limits import Limits
+from services.reconciler.ports import Ports
 from services.reconciler.relay import Relay
 from services.reconciler.store import PostgresStore
-from services.reconciler.worker import Limits, Worker
+from services.reconciler.worker import Worker
 
 GROUP = "reconciler"
 
@@ -82,11 +84,7 @@ class Reconciler:
             await register.refresh(pool)
             relay = Relay(pool, publisher, lambda: worker.owned)
             worker = Worker(
-                reader,
-                probe,
-                PostgresStore(pool),
-                RegisterPolicies(register, pool),
-                self._clock,
+                Ports(reader, probe, PostgresStore(pool), RegisterPolicies(register, pool), self._clock),
                 owner=self._owner,
                 log_id=found.cluster_id,
                 home_of=lru_cache(maxsize=100_000)(partial(partition_of, partitions=count)),
@@ -102,8 +100,7 @@ class Reconciler:
             )
         finally:
             self.health.unready("kafka", "not connected")
-            for part in reversed(opened):
-                await part.close()
+            await asyncio.gather(*(part.close() for part in opened))  # each takes its whole deadline without a broker
             await postgres.close(pool)
 
     async def _turn(self, worker: Worker) -> None:
@@ -120,6 +117,7 @@ class Reconciler:
                 telemetry.log().warning(telemetry.LOOP_FAILED, loop="worker", error=describe(error))
                 await pause(backoff.failed(), self._stop)
             self._contact = worker.contact
+        await bounded(worker.rest(), 3)
 
     def _say(self, worker: Worker) -> None:
         self.health.ready("store")

@@ -11,6 +11,7 @@ from schemas.commands import CommandOutcome
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Envelope
 from schemas.flags import Flag
+from services.plumbing.clock import Clock
 from services.reconciler.core.decision import Gone, Transition
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
@@ -207,3 +208,13 @@ class Policies(Protocol):
     async def refresh(self) -> None:
         """Look again: a company may have been added a moment ago."""
         ...
+
+
+class Ports(Struct, frozen=True):
+    """What a worker stands among."""
+
+    source: Source
+    ends: Ends
+    store: Store
+    policies: Policies
+    clock: Clock

@@ -275,10 +275,12 @@ async def _save_records(connection: Connection, changes: Changes) -> None:
         for company_id, old, new in changes.merged:  # in order: one may lead to the next
             await connection.execute(_MERGED, [company_id], [old], [new])
     if changes.records:
-        written = _turn(rows.columns(record, number, at) for record, number, at in changes.records.values())
-        await connection.execute(_RECORDS, *written)
-        if changes.gone or changes.merged:
-            await connection.execute(_UNALIAS, written[0], written[1])
+        await connection.execute(
+            _RECORDS, *_turn(rows.columns(record, number, at) for record, number, at in changes.records.values())
+        )
+        born = [(c, t.record_id) for c, t in changes.transitions if t.from_status is None]
+        if again := [ref for ref in born if ref in changes.records]:
+            await connection.execute(_UNALIAS, *_turn(again))
     if changes.keys:
         await connection.execute(_KEYS, *_turn((c, key, cluster) for (c, key), cluster in changes.keys.items()))
 

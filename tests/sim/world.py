@@ -19,7 +19,9 @@ from schemas import topics
 from schemas.flags import Flag
 from services.reconciler.core.frontier import Contact
 from services.reconciler.core.policy import Policy
-from services.reconciler.worker import Limits, Worker
+from services.reconciler.limits import Limits
+from services.reconciler.ports import Ports
+from services.reconciler.worker import Worker
 from tests.sim.plan import BEGIN, WINDOW_SECONDS, Case, Message, plan
 from tests.support.invariants import View, check, places
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
@@ -57,11 +59,13 @@ class Process:
         self.source = MemorySource(world.broker, numbers, world.hazard)
         self.source.behind = world.behind
         self.worker = Worker(
-            self.source,
-            MemoryEnds(world.broker, world.away),
-            world.store,
-            MemoryPolicies(dict.fromkeys(COMPANIES, POLICY)),
-            world.clock,
+            Ports(
+                self.source,
+                MemoryEnds(world.broker, world.away),
+                world.store,
+                MemoryPolicies(dict.fromkeys(COMPANIES, POLICY)),
+                world.clock,
+            ),
             owner=f"process-{world.started}",
             log_id="sim",
             home_of=world.broker.home_of,
@@ -94,6 +98,8 @@ class World:
         """Stand between two awaits: sometimes the process dies here."""
         if self.random.random() < self.danger:
             raise Crash
+        if self.random.random() < 0.3:
+            await asyncio.sleep(0)
 
     async def away(self, _: str) -> None:
         """Stand before the broker: sometimes it does not answer."""
