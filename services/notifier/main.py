@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from services.notifier.compose import sender
 from services.notifier.mailbox import Mailbox
@@ -15,9 +15,8 @@ from services.plumbing.clock import Clock, WallClock
 from services.plumbing.health import Health
 from services.plumbing.settings import Settings, SettingsError
 
-#: After a stop: to end by itself, and to let go of what it holds. Together less than lifecycle.STOP_SECONDS.
+#: After a stop: to end by itself. With `lifecycle.CUT_SECONDS`, to let go, less than `lifecycle.STOP_SECONDS`.
 GRACE_SECONDS: Final = 3.5
-CUT_SECONDS: Final = 4.5
 CLOSE_SECONDS: Final = 1.0
 
 
@@ -32,24 +31,10 @@ async def serve(
     telemetry.log().info(telemetry.SERVICE_STARTED, service="notifier", address="{}:{}".format(*listener.getsockname()))
     await lifecycle.together(
         health.serve(health.app(notifier.health), listener, stop),
-        _until(stop, lifecycle.keep("notifier.flags", notifier.flags, stop)),
-        _until(stop, lifecycle.keep("notifier.mails", notifier.mails, stop)),
+        lifecycle.cut(lifecycle.keep("notifier.flags", notifier.flags, stop), stop, grace_seconds=GRACE_SECONDS),
+        lifecycle.cut(lifecycle.keep("notifier.mails", notifier.mails, stop), stop, grace_seconds=GRACE_SECONDS),
     )
     telemetry.log().info(telemetry.SERVICE_STOPPED, service="notifier")
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run a loop; what has not ended by itself some seconds after `stop` is cut short, wherever it waits."""
-    running, told = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({running}, timeout=GRACE_SECONDS)
-        if running.done():
-            running.result()
-    finally:
-        told.cancel()
-        running.cancel()
-        await asyncio.wait({running}, timeout=CUT_SECONDS)
 
 
 class _Notifier:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: From SIGTERM to the end of the process, whatever hangs.
 STOP_SECONDS: Final = 9.0
+#: What was cut short gets so long to close what it holds.
+CUT_SECONDS: Final = 4.0
 #: Errors that pass: the other end is away, and comes back.
 PASSING: Final = (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -74,6 +76,20 @@ async def together(*loops: Coroutine[Any, Any, None]) -> None:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=STOP_SECONDS - 2)
+
+
+async def cut(work: Coroutine[Any, Any, None], stop: asyncio.Event, *, grace_seconds: float) -> None:
+    """Run a loop; what has not ended by itself so long after `stop` is cut short, wherever it waits."""
+    running, told = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running}, timeout=grace_seconds)
+        if running.done():
+            running.result()
+    finally:
+        told.cancel()
+        running.cancel()
+        await asyncio.wait({running}, timeout=CUT_SECONDS)
 
 
 def describe(error: BaseException) -> str:

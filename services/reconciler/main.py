@@ -13,7 +13,7 @@ from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.kafka import Probe, Publisher, Reader, inspect, partition_count
 from services.plumbing.lanes import partition_of
-from services.plumbing.lifecycle import PASSING, bounded, describe, keep, pause, together
+from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, SettingsError
 from services.reconciler.core.frontier import Contact
@@ -145,7 +145,7 @@ async def serve(
     listener = listener or health.listen(settings.reconciler_host, settings.reconciler_port)
     telemetry.log().info(telemetry.SERVICE_STARTED, service="reconciler", address=str(listener.getsockname()))
     await together(
-        keep("reconciler", reconciler.work, stop),
+        cut(keep("reconciler", reconciler.work, stop), stop, grace_seconds=3),
         health.serve(health.app(reconciler.health), listener, stop),
     )
     telemetry.log().info(telemetry.SERVICE_STOPPED, service="reconciler")
