@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.fetch import FetchRequest
 
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
@@ -26,6 +27,9 @@ _LOG_APPEND_TIME: Final = 1
 _MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 #: A lane's batch; a single message may be larger.
 _MAX_BATCH_BYTES: Final = 1024 * 1024
+#: A fetch that is about the end and not about what lies there: answered at once.
+_FETCH_MS: Final = 1000
+_FETCH_BYTES: Final = 1
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -138,7 +142,7 @@ class Reader(ConsumerRebalanceListener):
             options |= {
                 "group_id": settings.kafka_topic_prefix + group,
                 "partition_assignment_strategy": (RangePartitionAssignor,),
-                "session_timeout_ms": 10_000,
+                "session_timeout_ms": 6_000,  # the least by default: the dead hold up the living
                 "heartbeat_interval_ms": 2_000,
             }
         consumer = AIOKafkaConsumer(**options)
@@ -248,7 +252,32 @@ class Probe:
         """Give the end offset of each topic's partition: one more than the last record's. Raises KafkaError."""
         tps = self._tps(names, numbers)
         async with asyncio.timeout(5):
-            return self._named(await self._consumer.end_offsets(tps))
+            listed = await self._consumer.end_offsets(tps)
+            return self._named(await self._high_watermarks(listed))
+
+    async def _high_watermarks(self, listed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Give what a fetch says of the ends.
+
+        The embedded broker's list of offsets counts the first record of its last batch only: too low an end would
+        prove that all was read while the rest of the batch is still to come.
+        """
+        client = self._consumer._client  # noqa: SLF001 - there is no public way to fetch without consuming
+        by_node: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
+        for tp, offset in listed.items():
+            wanted = by_node.setdefault(client.cluster.leader_for_partition(tp), {}).setdefault(tp.topic, [])
+            wanted.append((tp.partition, offset, _FETCH_BYTES))
+        found: dict[TopicPartition, int] = {}
+        for node, by_topic in by_node.items():
+            answer = await client.send(node, FetchRequest(_FETCH_MS, 0, _FETCH_BYTES, 0, list(by_topic.items())))
+            for topic, partitions in answer.topics:
+                for number, code, high_watermark, *_ in partitions:
+                    if code:
+                        raise for_code(code)(f"{topic}/{number}")
+                    tp = TopicPartition(topic, number)
+                    found[tp] = max(listed[tp], high_watermark)
+        if len(found) < len(listed):
+            raise KafkaTimeoutError("the broker did not say where every partition ends")
+        return found
 
     async def starts(self, names: Iterable[str], numbers: Iterable[int]) -> dict[tuple[str, int], int]:
         """Give the offset of the oldest record still there. Raises KafkaError."""

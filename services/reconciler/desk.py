@@ -101,7 +101,11 @@ class Desk:
     def _gather(self, company_id: str, keys: Iterable[Key], records: Iterable[RecordRef]) -> Cluster:
         ids = {found for key in keys if (found := self._clusters.get(key)) is not None}
         ids |= {found for ref in records if (found := self._of_record.get(ref)) is not None}
+        if not ids:
+            return Cluster(company_id)
         ordered = tuple(sorted(ids))
+        if len(ordered) == 1:
+            return Cluster(company_id, ordered, self._records.get((company_id, ordered[0]), ()))
         laid = tuple(record for cluster_id in ordered for record in self._records.get((company_id, cluster_id), ()))
         return Cluster(company_id, ordered, laid)
 
@@ -134,8 +138,9 @@ class Desk:
             changes.records.pop((company_id, gone.record_id), None)
             self._of_record.pop((company_id, gone.record_id), None)
             changes.gone.append((company_id, gone, at))
-        changes.transitions.extend((company_id, transition) for transition in decision.transitions)
-        changes.flags.extend((flag, partition) for flag in decision.flags)
+        changes.transitions.extend([(company_id, transition) for transition in decision.transitions])
+        if decision.flags:
+            changes.flags.extend([(flag, partition) for flag in decision.flags])
         if decision.outcome is not None:
             changes.outcomes.append((company_id, decision.outcome))
 

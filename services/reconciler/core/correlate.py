@@ -120,7 +120,7 @@ class _Place(Struct, frozen=True):
 
 def _place(cluster: Cluster, found: Pair, stirred_at: datetime | None) -> _Place:
     sides = (*((found.appointment,) if found.appointment else ()), *found.chain)
-    first_received_at, anchor = min(age(side) for side in sides)
+    first_received_at, anchor = min([age(side) for side in sides])
     known = next((r.record_id for r in cluster.records if r.anchor == anchor), None)
     return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at, stirred_at)
 
@@ -207,10 +207,10 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
         finding=finding,
         deadline_at=deadline_at,
         flag=None if ended else flag,
+        version=known.version + 1,
     )
-    if settled == known:
-        return known, flags
-    settled = replace(settled, version=settled.version + 1)
+    if found.appointment is known.appointment and replace(settled, version=known.version) == known:
+        return known, flags  # another record of the cluster was spoken of
     if ended:
         why = Why(rule=found.rule, cause=cause, note="late", candidates=found.candidates)
         flags.append(_resolved(settled, ended, at, "auto", why))

@@ -78,7 +78,8 @@ def _in_order(heard: list[H]) -> tuple[H, ...]:
 
 def first_received(side: AppointmentSide | BookingSide) -> datetime:
     """Give the moment at which the side was first heard of."""
-    return min(heard.received_at for heard in side.heard)
+    heard = side.heard
+    return heard[0].received_at if len(heard) == 1 else min([one.received_at for one in heard])
 
 
 def appointment_life(heard: HeardAppointment) -> Life:
@@ -203,8 +204,10 @@ def run_since(heard: tuple[H, ...], state: Callable[[H], object]) -> datetime:
 
     A side that repeats itself does not start a new window; one that changes does.
     """
-    present = state(heard[-1])
     since = heard[-1].received_at
+    if len(heard) == 1:
+        return since
+    present = state(heard[-1])
     for known in reversed(heard[:-1]):
         if state(known) != present:
             break
