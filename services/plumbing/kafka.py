@@ -11,7 +11,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from aiokafka.protocol.fetch import FetchRequest
 
 from schemas import topics
@@ -264,8 +271,10 @@ class Probe:
         client = self._consumer._client  # noqa: SLF001 - there is no public way to fetch without consuming
         by_node: dict[int, dict[str, list[tuple[int, int, int]]]] = {}
         for tp, offset in listed.items():
-            wanted = by_node.setdefault(client.cluster.leader_for_partition(tp), {}).setdefault(tp.topic, [])
-            wanted.append((tp.partition, offset, _FETCH_BYTES))
+            node = client.cluster.leader_for_partition(tp)
+            if node in (None, -1):
+                raise LeaderNotAvailableError(f"{tp.topic}/{tp.partition}")
+            by_node.setdefault(node, {}).setdefault(tp.topic, []).append((tp.partition, offset, _FETCH_BYTES))
         found: dict[TopicPartition, int] = {}
         for node, by_topic in by_node.items():
             answer = await client.send(node, FetchRequest(_FETCH_MS, 0, _FETCH_BYTES, 0, list(by_topic.items())))

@@ -21,8 +21,15 @@ PARTITIONS = 3
 class Log(Protocol):
     """A log with one reader of the three inputs that was assigned all numbers and has not begun."""
 
-    source: Source
-    ends: Ends
+    @property
+    def source(self) -> Source:
+        """Give what reads."""
+        ...
+
+    @property
+    def ends(self) -> Ends:
+        """Give what says how far it goes."""
+        ...
 
     async def write(self, topic: str, number: int, *bodies: bytes) -> None:
         """Append records with all headers; ids are c0, c1, … by partition number."""

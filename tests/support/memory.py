@@ -22,6 +22,7 @@ from services.reconciler.ports import (
     Position,
     Progress,
     RecordRef,
+    Unstorable,
 )
 
 Hazard = Callable[[str], Awaitable[None]]
@@ -87,6 +88,7 @@ class MemorySource:
     def begin(self, positions: Mapping[Position, int]) -> None:
         """See `ports.Source`."""
         self._at |= positions
+        self._halted -= {number for _, number in positions}
 
     def halt(self, number: int) -> None:
         """See `ports.Source`."""
@@ -201,6 +203,7 @@ class MemoryStore:
         """See `ports.Store`."""
         await self.hazard("save")
         self._fence(changes.epochs)
+        self._flags_fit(changes.flags)
         for number, offsets in changes.next_offsets.items():
             claim = self.claims[number]
             merged = claim.next_offsets | offsets
@@ -230,13 +233,26 @@ class MemoryStore:
             self.aliases.pop(ref, None)
         self.keys |= changes.keys
 
+    def _flags_fit(self, flags: Iterable[tuple[Flag, int]]) -> None:
+        """Refuse, before anything is written, a flag that was raised before and a second open one of its kind."""
+        known, ended = set(self.flags), {flag.resolves for flag in self.resolved.values()}
+        kinds = {(f.company_id, f.record_id, f.kind): f.id for f in self.flags.values() if f.id not in ended}
+        for flag, _ in flags:
+            place = (flag.company_id, flag.record_id, flag.kind)
+            if flag.type is FlagType.RESOLVED:
+                kinds = {kind: open_id for kind, open_id in kinds.items() if open_id != flag.resolves}
+                continue
+            if (flag.company_id, flag.id) in known or place in kinds:
+                raise Unstorable(f"flag {flag.id} was raised before, or one of its kind is open")
+            known.add((flag.company_id, flag.id))
+            kinds[place] = flag.id
+
     def _save_flag(self, flag: Flag) -> None:
         self.outbox.append(flag)
         if flag.type is FlagType.RESOLVED:
             assert flag.resolves is not None
             self.resolved[(flag.company_id, flag.resolves)] = flag
             return
-        assert (flag.company_id, flag.id) not in self.flags, "a flag was raised twice"
         self.flags[(flag.company_id, flag.id)] = flag
 
     async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Due]:

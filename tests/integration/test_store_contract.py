@@ -1,0 +1,408 @@
+"""What a store promises, in memory and in PostgreSQL: a fake earns its keep by passing what the real one does."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from msgspec.structs import replace
+
+from schemas import topics
+from schemas.commands import CommandOutcome, Resolve
+from schemas.dead_letters import DeadLetter
+from services.plumbing.postgres import Pool
+from services.reconciler.core.events import Commanded, DeadlineReached, Event, Heard
+from services.reconciler.core.record import record_id
+from services.reconciler.ports import DeadRow, EventRow, Fenced, Progress, Unstorable
+from tests.support.history import NOW, at, calcom, fold, local
+from tests.support.letters import histories
+from tests.support.stores import InMemory, InPostgres, Teller, Written
+
+LINKED: Final[dict[str, Any]] = {"calcom_booking_uid": "A"}
+OFFSETS = {topics.APP_APPOINTMENTS: 1, topics.CALCOM_BOOKINGS: 0, topics.SYNC_COMMANDS: 0}
+Shape: TypeAlias = tuple[object, ...]
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    opened: Pool = await asyncpg.create_pool(dsn, min_size=1, max_size=3)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def written(request: pytest.FixtureRequest) -> Written:
+    """Give a store that is empty, and what lies in it."""
+    if request.param == "memory":
+        return InMemory()
+    return InPostgres(request.getfixturevalue("pool"))
+
+
+async def shape(written: Written) -> Shape:
+    """Give all that a save may write, to compare."""
+    claims = await written.store.claim([], owner="nobody", at=NOW)
+    return (
+        claims,
+        await written.records(),
+        await written.aliases(),
+        await written.flags(),
+        await written.queued(),
+        await written.outcomes(),
+        await written.events(),
+        await written.transitions(),
+        await written.dead(),
+    )
+
+
+def event_row(offset: int) -> EventRow:
+    """Give an event that changed nothing."""
+    return EventRow(
+        company_id="acme", received_at=NOW, topic=topics.APP_APPOINTMENTS, partition=0, offset=offset, record_id=None,
+        event_id=f"evt-{offset}", kind="PING", occurred_at=None, disposition="ignored",
+    )  # fmt: skip
+
+
+def dead_row(offset: int = 0, reason: str = "invalid_json") -> DeadRow:
+    """Give a dead letter with bytes that are no text."""
+    letter = DeadLetter(
+        company_id="", topic=topics.CALCOM_BOOKINGS, partition=0, offset=offset, reason=reason, detail="No.",
+        received_at=NOW,
+    )  # fmt: skip
+    return DeadRow(letter, b"\x00\xff{", {"ce_id": None, "ce_type": "\u00fc"})
+
+
+# --- claims and epochs ------------------------------------------------------------------------------------------
+
+
+async def test_a_claim_raises_the_epoch_of_each_partition_that_it_asks_for(written: Written) -> None:
+    first = await written.store.claim([0, 1], owner="one", at=NOW)
+    second = await written.store.claim([1, 2], owner="two", at=NOW)
+    assert {n: claim.epoch for n, claim in first.items()} == {0: 1, 1: 1}
+    assert {n: claim.epoch for n, claim in second.items()} == {1: 2, 2: 1}
+    assert first[0].next_offsets == {}
+    assert first[0].log_id is None
+
+
+async def test_a_claim_gives_the_log_and_the_offsets_that_were_adopted(written: Written) -> None:
+    await written.store.claim([0], owner="one", at=NOW)
+    await written.store.adopt({0: 1}, "log", {0: OFFSETS})
+    claim = (await written.store.claim([0], owner="two", at=NOW))[0]
+    assert (claim.epoch, claim.log_id, claim.next_offsets) == (2, "log", OFFSETS)
+
+
+async def test_adopting_replaces_what_was_known_of_another_log(written: Written) -> None:
+    await written.store.claim([0], owner="one", at=NOW)
+    await written.store.adopt({0: 1}, "old", {0: {topics.SYNC_COMMANDS: 70}})
+    await written.store.adopt({0: 1}, "new", {0: {topics.CALCOM_BOOKINGS: 0}})
+    claim = (await written.store.claim([0], owner="two", at=NOW))[0]
+    assert (claim.log_id, claim.next_offsets) == ("new", {topics.CALCOM_BOOKINGS: 0})
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+async def test_adopting_under_another_epoch_is_fenced(written: Written, epoch: int) -> None:
+    for owner in ("one", "two"):
+        await written.store.claim([0], owner=owner, at=NOW)
+    with pytest.raises(Fenced):
+        await written.store.adopt({0: epoch}, "log", {0: OFFSETS})
+    claim = (await written.store.claim([0], owner="three", at=NOW))[0]
+    assert (claim.log_id, claim.next_offsets) == (None, {})
+
+
+async def test_a_save_under_an_old_epoch_is_fenced_and_writes_nothing(written: Written) -> None:
+    sleeper = await Teller.claim(written.store)
+    changes = await sleeper.sheet(local(**LINKED))
+    changes.next_offsets = {0: {topics.APP_APPOINTMENTS: 1}}
+    changes.events, changes.dead = [event_row(0)], [dead_row()]
+    await Teller.claim(written.store)
+    before = await shape(written)
+    with pytest.raises(Fenced):
+        await written.store.save(changes)
+    assert await shape(written) == before
+    assert (await written.store.claim([0], owner="x", at=NOW))[0].next_offsets == {}
+
+
+async def test_one_partition_that_is_lost_fences_the_whole_save(written: Written) -> None:
+    await written.store.claim([0, 1], owner="one", at=NOW)
+    await written.store.claim([1], owner="two", at=NOW)
+    changes = Teller(written.store, 1).blank(epochs={0: 1, 1: 1}, next_offsets={0: {topics.SYNC_COMMANDS: 9}})
+    with pytest.raises(Fenced):
+        await written.store.save(changes)
+    assert (await written.store.claim([0], owner="x", at=NOW))[0].next_offsets == {}
+
+
+async def test_a_partition_that_nobody_ever_claimed_is_fenced(written: Written) -> None:
+    with pytest.raises(Fenced):
+        await written.store.save(Teller(written.store, 1).blank())
+
+
+async def test_offsets_move_with_what_they_led_to_and_others_stay(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await written.store.adopt({0: 1}, "log", {0: OFFSETS})
+    changes = await teller.sheet(local(**LINKED))
+    changes.next_offsets = {0: {topics.APP_APPOINTMENTS: 8}}
+    await written.store.save(changes)
+    claim = (await written.store.claim([0], owner="x", at=NOW))[0]
+    assert claim.next_offsets == OFFSETS | {topics.APP_APPOINTMENTS: 8}
+    assert len(await written.records()) == 1
+
+
+# --- records, keys and clusters ---------------------------------------------------------------------------------
+
+
+async def test_a_record_is_loaded_by_any_of_its_keys_and_by_itself(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED), calcom(seconds=2, booking_id=77))
+    record = fold([local(**LINKED), calcom(seconds=2, booking_id=77)]).record
+    for key in ("a:4711", "u:A", "i:77"):
+        loaded = await written.store.load([("acme", key)])
+        assert loaded.clusters == {("acme", key): record.cluster_id}
+        assert loaded.records == {("acme", record.cluster_id): (record,)}
+        assert loaded.of_record == {("acme", record.record_id): record.cluster_id}
+    by_itself = await written.store.load((), [("acme", record.record_id)])
+    assert by_itself.records == {("acme", record.cluster_id): (record,)}
+    assert by_itself.clusters == {}
+
+
+async def test_what_is_not_there_is_left_out(written: Written) -> None:
+    loaded = await written.store.load([("acme", "u:A")], [("acme", uuid4())])
+    assert (loaded.clusters, loaded.records, loaded.of_record) == ({}, {}, {})
+    assert (await written.store.load(())).records == {}
+
+
+async def test_the_same_keys_in_two_companies_are_two_records(written: Written) -> None:
+    for number, company in enumerate(("acme", "bern")):
+        teller = await Teller.claim(written.store, company_id=company, partition=number)
+        await teller.tell(local(**LINKED))
+    loaded = await written.store.load([("acme", "u:A")])
+    assert {company for company, _ in loaded.records} == {"acme"}
+    assert len(await written.records()) == 2
+
+
+async def test_a_cluster_is_loaded_whole(written: Written) -> None:
+    """Two appointments that claim one booking: whoever asks for one key gets all three."""
+    teller = await Teller.claim(written.store)
+    history: list[Event] = [local(appointment="1", **LINKED), local(appointment="2", **LINKED), calcom(seconds=2)]
+    await teller.tell(*history)
+    loaded = await written.store.load([("acme", "a:1")])
+    ((records),) = loaded.records.values()
+    assert {r.record_id for r in records} == {r.record_id for r in fold(history).records}
+    assert len(records) == 3
+    assert set(loaded.of_record.values()) == {records[0].cluster_id}
+
+
+async def test_merging_clusters_points_their_keys_to_the_one_that_is_left(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(), calcom(seconds=1, uid="X", booking_id=5))
+    apart = await written.store.load([("acme", "a:4711"), ("acme", "u:X"), ("acme", "i:5")])
+    assert len(set(apart.clusters.values())) == 2
+    await teller.tell(calcom(seconds=2, uid="X", booking_id=5, appointment_id="4711"))
+    together = await written.store.load([("acme", "a:4711"), ("acme", "u:X"), ("acme", "i:5")])
+    assert len(together.clusters) == 3
+    assert len(set(together.clusters.values())) == 1
+    ((record,),) = together.records.values()
+    assert record == (await written.records())[("acme", record.record_id)]
+
+
+async def test_a_record_that_became_part_of_another_leaves_an_alias_and_no_row(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
+    kept, gone = record_id("acme", "a:4711"), record_id("acme", "b:X")
+    assert list(await written.records()) == [("acme", kept)]
+    assert await written.aliases() == {("acme", gone): kept}
+    assert (await written.store.load((), [("acme", gone)])).records == {}
+
+
+async def test_a_record_that_stands_alone_again_is_no_alias(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
+    await teller.tell(local("updated", 5, calcom_booking_uid="Y"), calcom(seconds=6, uid="Y"))
+    names = {record_id("acme", "a:4711"), record_id("acme", "b:X")}
+    assert {ref[1] for ref in await written.records()} == names
+    assert not any(ref[1] in names for ref in await written.aliases())
+
+
+async def test_what_came_and_went_within_one_save_leaves_nothing_behind(written: Written) -> None:
+    """A record that was never written needs no alias, and one that is back again is a record."""
+    teller = await Teller.claim(written.store)
+    history: list[Event] = [
+        local(),
+        calcom(seconds=1, uid="X"),
+        calcom(seconds=2, uid="X", appointment_id="4711"),
+        local("updated", 5, calcom_booking_uid="Y"),
+        calcom(seconds=6, uid="Y"),
+    ]
+    await teller.tell_at_once(history)
+    assert {ref[1] for ref in await written.records()} == {r.record_id for r in fold(history).records}
+    assert await written.aliases() == {}
+
+
+# --- deadlines --------------------------------------------------------------------------------------------------
+
+
+async def deadlines(written: Written) -> Teller:
+    """Leave four open windows in partition 0 (at 300 to 303) and one in partition 1 (at 310)."""
+    teller = await Teller.claim(written.store)
+    for seconds in (2, 0, 3, 1):
+        await teller.tell(local(seconds=seconds, appointment=f"{seconds}"))
+    other = await Teller.claim(written.store, company_id="bern", partition=1)
+    await other.tell(local(seconds=10))
+    return teller
+
+
+async def test_due_is_what_lies_strictly_before_the_moment_given_oldest_first(written: Written) -> None:
+    await deadlines(written)
+    due = await written.store.due({0: at(302)}, limit=10)
+    assert [d.deadline_at for d in due] == [at(300), at(301)]
+    assert {(d.company_id, d.partition) for d in due} == {("acme", 0)}
+    assert await written.store.due({0: at(300)}, limit=10) == []
+    assert [d.deadline_at for d in await written.store.due({0: at(302) + timedelta(microseconds=1)}, limit=10)][
+        -1
+    ] == at(302)
+
+
+async def test_due_asks_each_partition_for_its_own_moment_and_no_other(written: Written) -> None:
+    await deadlines(written)
+    assert [d.partition for d in await written.store.due({0: at(301), 1: at(311)}, limit=10)] == [0, 1]
+    assert [d.partition for d in await written.store.due({1: at(311), 7: at(999)}, limit=10)] == [1]
+    assert await written.store.due({}, limit=10) == []
+
+
+async def test_due_gives_the_oldest_over_all_partitions_when_there_are_too_many(written: Written) -> None:
+    await deadlines(written)
+    due = await written.store.due({0: at(999), 1: at(999)}, limit=3)
+    assert [d.deadline_at for d in due] == [at(300), at(301), at(302)]
+
+
+async def test_the_next_deadline_is_the_earliest_of_each_partition_that_has_one(written: Written) -> None:
+    await deadlines(written)
+    assert await written.store.next_deadlines([0, 1, 2]) == {0: at(300), 1: at(310)}
+    assert await written.store.next_deadlines([1]) == {1: at(310)}
+
+
+async def test_a_deadline_counts_as_passed_at_its_own_moment(written: Written) -> None:
+    await deadlines(written)
+    assert await written.store.count_due([0, 1], at=at(302)) == {0: 3}
+    assert await written.store.count_due([1], at=at(999)) == {1: 1}
+
+
+async def test_a_deadline_that_fired_is_due_no_more(written: Written) -> None:
+    teller = await deadlines(written)
+    (first,) = await written.store.due({0: at(301)}, limit=10)
+    await teller.tell(DeadlineReached(record_id=first.record_id, at=at(400), known_until=at(400)))
+    assert (await written.store.next_deadlines([0]))[0] == at(301)
+    assert await written.store.count_due([0], at=at(400)) == {0: 3}
+
+
+# --- flags, outcomes, history -----------------------------------------------------------------------------------
+
+
+def fired(seconds: float = 400) -> DeadlineReached:
+    """Say that the window of the appointment 4711 is over."""
+    return DeadlineReached(record_id=record_id("acme", "a:4711"), at=at(seconds), known_until=at(seconds))
+
+
+async def test_a_flag_is_raised_once_and_queued_once(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED), fired(), fired(500))
+    ((flag_id, ended),) = (await written.flags()).items()
+    assert not ended
+    assert await written.queued() == [str(flag_id)]
+
+
+async def test_a_resolution_ends_its_flag_and_is_queued_behind_it(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    changes = await teller.tell(local(**LINKED), fired(), calcom(seconds=500))
+    ((flag_id, ended),) = (await written.flags()).items()
+    assert ended
+    assert await written.queued() == [str(flag_id), str(changes.flags[0][0].id)]
+
+
+async def test_a_flag_may_be_raised_and_resolved_within_one_save(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED))
+    changes = await teller.tell_at_once([fired(), calcom(seconds=500), local("cancelled", 600, **LINKED), fired(2000)])
+    assert [flag.type for flag, _ in changes.flags] == ["sync.orphaned_local", "sync.resolved", "sync.data_mismatch"]
+    assert sorted((await written.flags()).values()) == [False, True]
+    assert await written.queued() == [str(flag.id) for flag, _ in changes.flags]
+
+
+async def test_a_flag_that_exists_already_is_refused_and_nothing_of_its_save_is_written(written: Written) -> None:
+    """The middle of a save fails: what was written before it in the same transaction goes, too."""
+    teller = await Teller.claim(written.store)
+    first = await teller.tell(local(**LINKED), fired())
+    before = await shape(written)
+    changes = await teller.sheet(local(appointment="4712"), calcom(seconds=9, uid="Z"))
+    changes.flags, changes.events, changes.dead = first.flags, [event_row(3)], [dead_row()]
+    changes.next_offsets = {0: {topics.APP_APPOINTMENTS: 4}}
+    with pytest.raises(Unstorable):
+        await written.store.save(changes)
+    assert await shape(written) == before
+    assert (await written.store.claim([0], owner="x", at=NOW))[0].next_offsets == {}
+
+
+async def test_a_second_open_flag_of_a_kind_on_a_record_is_refused(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    ((flag, number),) = (await teller.tell(local(**LINKED), fired())).flags
+    with pytest.raises(Unstorable):
+        await written.store.save(teller.blank(flags=[(replace(flag, id=uuid4(), generation=2), number)]))
+    assert list(await written.flags()) == [flag.id]
+
+
+async def test_the_first_outcome_of_a_command_stands(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED), fired())
+    resolve = Resolve(
+        id="cmd-1", record_id=record_id("acme", "a:4711"), version=2, actor="Ada", issued_at=at(500), reason="by phone"
+    )
+    await teller.tell(Commanded(at(500), resolve), Commanded(at(501), resolve))
+    (outcome,) = (await written.outcomes()).values()
+    assert outcome == CommandOutcome(
+        command_id="cmd-1", record_id=resolve.record_id, applied=True, reason="applied", version=3, decided_at=at(500)
+    )
+    other = replace(outcome, applied=False, reason="newer_version")
+    await written.store.save(teller.blank(outcomes=[("acme", other), ("bern", other)]))
+    assert await written.outcomes() == {("acme", "cmd-1"): outcome, ("bern", "cmd-1"): other}
+
+
+async def test_events_transitions_and_dead_letters_are_kept(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    changes = await teller.sheet(local(**LINKED))
+    changes.events = [event_row(0), event_row(1)]
+    changes.dead = [dead_row(5)]
+    await written.store.save(changes)
+    assert await written.events() == [(topics.APP_APPOINTMENTS, 0, n, "ignored") for n in (0, 1)]
+    assert await written.transitions() == len(changes.transitions) == 1
+    assert await written.dead() == [(topics.CALCOM_BOOKINGS, 0, 5, "invalid_json", b"\x00\xff{")]
+
+
+async def test_a_report_is_taken_under_any_epoch_and_disturbs_nothing(written: Written) -> None:
+    await Teller.claim(written.store)
+    progress = Progress(frontiers={topics.CALCOM_BOOKINGS: at(1)}, held=3, stopped_reason="5 dead letters in a row")
+    for epoch in (1, 9):
+        await written.store.report({0: epoch}, {0: progress}, at=NOW)
+    assert (await written.store.claim([0], owner="x", at=NOW))[0].epoch == 2
+
+
+# --- what is read back ------------------------------------------------------------------------------------------
+
+
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories())
+async def test_any_record_that_is_saved_is_loaded_as_it_was(written: Written, history: list[Heard]) -> None:
+    """Event by event or all at once: the store never makes a difference. Each history gets a company of its own."""
+    singly = await Teller.claim(written.store, company_id=f"c{uuid4().hex}")
+    await singly.tell(*history)
+    at_once = await Teller.claim(written.store, company_id=f"c{uuid4().hex}")
+    await at_once.tell_at_once(history)
+    expected = {(r.anchor, r.appointment, r.chain, r.status, r.rule, r.finding) for r in fold(history).records}
+    for teller in (singly, at_once):
+        loaded = [r for (company, _), r in (await written.records()).items() if company == teller.company_id]
+        assert {(r.anchor, r.appointment, r.chain, r.status, r.rule, r.finding) for r in loaded} == expected
+        by_record = await written.store.load((), [(r.company_id, r.record_id) for r in loaded])
+        assert {r.record_id: r for found in by_record.records.values() for r in found} == {
+            r.record_id: r for r in loaded
+        }
