@@ -13,6 +13,7 @@ from schemas import topics
 from services.cli.failures import told
 from services.plumbing import kafka, migrate, postgres
 from services.plumbing.lifecycle import bounded
+from services.plumbing.probe import Probe
 from services.plumbing.settings import Settings, SettingsError
 
 #: A reconciler reports every two seconds.
@@ -147,7 +148,7 @@ async def _broker(settings: Settings, picture: Picture, logs: Mapping[int, str |
     found = await kafka.inspect(settings)
     picture.cluster_id = found.cluster_id
     count = kafka.partition_count(found)
-    probe = await kafka.Probe.open(settings)
+    probe = await Probe.open(settings)
     try:
         ends = await probe.ends(topics.INPUTS, range(count))
     finally:

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerClosed, ProducerFenced
 
 from schemas.envelope import Delivery
-from services.plumbing.kafka import Publisher
 from services.plumbing.lifecycle import PASSING
+from services.plumbing.publisher import Publisher
 
 
 class Keeper(Protocol):

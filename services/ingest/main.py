@@ -13,8 +13,8 @@ from services.plumbing import health as http
 from services.plumbing import kafka, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.health import Health
-from services.plumbing.kafka import Publisher
 from services.plumbing.lifecycle import keep, pause, together
+from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
 

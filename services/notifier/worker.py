@@ -13,7 +13,9 @@ from services.notifier.store import Store, Taken
 from services.plumbing import kafka, lifecycle, telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.health import Health
-from services.plumbing.kafka import Cluster, Probe, Reader
+from services.plumbing.kafka import Cluster
+from services.plumbing.probe import Probe
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 
 GROUP: Final = "notifier"

@@ -11,10 +11,13 @@ from services.companies.register import Register
 from services.plumbing import health, postgres, telemetry
 from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock, WallClock
-from services.plumbing.kafka import Probe, Publisher, Reader, inspect, partition_count
+from services.plumbing.kafka import inspect, partition_count
 from services.plumbing.lanes import partition_of
 from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, pause, together
 from services.plumbing.postgres import Pool
+from services.plumbing.probe import Probe
+from services.plumbing.publisher import Publisher
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings, SettingsError
 from services.reconciler.core.frontier import Contact
 from services.reconciler.core.policy import Policy

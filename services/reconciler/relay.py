@@ -7,8 +7,8 @@ from typing import Final
 
 from schemas.envelope import Delivery
 from services.plumbing import telemetry
-from services.plumbing.kafka import Publisher
 from services.plumbing.postgres import Pool
+from services.plumbing.publisher import Publisher
 
 #: Rows of one round.
 ROWS_MAX: Final = 500

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from schemas import topics
 from schemas.flags import Flag
-from services.plumbing.kafka import Publisher, client_options
+from services.plumbing.kafka import client_options
+from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings
 from tests.bench import bodies
 from tests.bench.filling import COMPANIES, delivery

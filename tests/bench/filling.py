@@ -7,7 +7,7 @@ from typing import Final
 
 from schemas import topics
 from schemas.envelope import Delivery
-from services.plumbing.kafka import Publisher
+from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings
 from tests.bench import bodies
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from schemas import topics
 from services.companies.admin import Added
-from services.plumbing.kafka import Probe
+from services.plumbing.probe import Probe
 from services.plumbing.settings import Settings
 from tests.bench.findings import Figure, Findings, Plan, UnmeasuredError
 from tests.bench.ground import PARTITIONS, Ground, companies, stopped, worker

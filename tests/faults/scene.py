@@ -13,8 +13,9 @@ from schemas import topics
 from schemas.envelope import Delivery
 from services.companies.admin import Added, NewCompany, add
 from services.plumbing import postgres
-from services.plumbing.kafka import Probe, Publisher
 from services.plumbing.postgres import Pool
+from services.plumbing.probe import Probe
+from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
 from tests.support.invariants import View, check

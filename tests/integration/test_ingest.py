@@ -23,8 +23,8 @@ from services.embedded.broker import EmbeddedBroker
 from services.ingest.main import serve
 from services.plumbing import health, kafka
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Reader
 from services.plumbing.lifecycle import STOP_SECONDS
+from services.plumbing.reader import Reader
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
 from tests.support.stand import PARTITIONS, stand

@@ -7,8 +7,10 @@ from typing import Final
 from schemas import topics
 from schemas.envelope import Delivery
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Probe, Publisher, Reader
 from services.plumbing.lanes import partition_of
+from services.plumbing.probe import Probe
+from services.plumbing.publisher import Publisher
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 
 NAMES: Final = (topics.CALCOM_BOOKINGS,)

@@ -22,7 +22,7 @@ from services.embedded.broker import EmbeddedBroker
 from services.embedded.mailsink import MailSink
 from services.notifier import main
 from services.plumbing import health
-from services.plumbing.kafka import Publisher
+from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings, SettingsError
 from tests.support.stand import stand
 

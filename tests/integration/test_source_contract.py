@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from schemas import topics
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Publisher, Reader
+from services.plumbing.publisher import Publisher
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 from tests.support.logs import (
     PARTITIONS,

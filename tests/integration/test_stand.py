@@ -8,7 +8,8 @@ from schemas import topics
 from schemas.envelope import Delivery
 from services.plumbing import kafka
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Publisher, Reader
+from services.plumbing.publisher import Publisher
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 from tests.support.stand import PARTITIONS
 

@@ -15,8 +15,9 @@ from schemas.flags import Flag, FlagType
 from services.companies.register import Register
 from services.plumbing import kafka
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Probe, Reader
 from services.plumbing.postgres import Connection, Pool
+from services.plumbing.probe import Probe
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 from services.reconciler import rows
 from services.reconciler.core.policy import Policy

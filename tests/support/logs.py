@@ -10,7 +10,9 @@ from aiokafka import AIOKafkaProducer
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
 from services.plumbing.clock import WallClock
-from services.plumbing.kafka import Probe, Reader, client_options
+from services.plumbing.kafka import client_options
+from services.plumbing.probe import Probe
+from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings
 from services.reconciler.ports import Ends, Position, Source
 from tests.support.memory import MemoryBroker, MemoryEnds, MemorySource

@@ -17,10 +17,11 @@ from schemas.dead_letters import DeadLetter
 from schemas.envelope import Delivery
 from schemas.flags import Flag
 from services.plumbing import health, postgres
-from services.plumbing.kafka import Publisher, client_options
+from services.plumbing.kafka import client_options
 from services.plumbing.lanes import partition_of
 from services.plumbing.lifecycle import bounded
 from services.plumbing.postgres import Pool
+from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings
 from services.reconciler.main import serve
 from tests.support import builders

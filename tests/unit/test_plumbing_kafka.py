@@ -7,7 +7,8 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from schemas.envelope import Delivery
-from services.plumbing.kafka import Cluster, _envelope, partition_count
+from services.plumbing.kafka import Cluster, partition_count
+from services.plumbing.reader import _envelope
 from services.plumbing.settings import SettingsError
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
