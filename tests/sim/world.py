@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import Final
 
@@ -23,6 +23,7 @@ from services.reconciler.limits import Limits
 from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker
 from tests.sim.plan import BEGIN, WINDOW_SECONDS, Case, Message, plan
+from tests.support.hand_clock import HandClock
 from tests.support.invariants import View, check, places
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
@@ -33,22 +34,6 @@ POLICY: Final = Policy(window_seconds=WINDOW_SECONDS)
 
 class Crash(BaseException):
     """The process dies between two awaits."""
-
-
-class SimClock:
-    """Time that is moved by hand."""
-
-    def __init__(self) -> None:
-        """Begin where the plan begins."""
-        self.seconds = 0.0
-
-    def now(self) -> datetime:
-        """See `clock.Clock`."""
-        return BEGIN + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        """See `clock.Clock`."""
-        self.seconds += seconds
 
 
 class Process:
@@ -81,7 +66,7 @@ class World:
     def __init__(self, seed: int, *, cases: int = 14) -> None:
         """Everything is decided by the seed."""
         self.random = Random(seed)
-        self.clock = SimClock()
+        self.clock = HandClock(BEGIN)
         self.broker = MemoryBroker(PARTITIONS, lambda company: COMPANIES.index(company) % PARTITIONS)
         self.store = MemoryStore(self.hazard)
         self.behind: set[tuple[str, int]] = set()

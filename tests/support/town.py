@@ -1,7 +1,7 @@
 """A town in memory for one worker or several: broker, store and clock, all moved by hand."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from aiokafka.errors import KafkaConnectionError
@@ -16,6 +16,7 @@ from services.reconciler.limits import Limits
 from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker
 from tests.support import builders
+from tests.support.hand_clock import HandClock
 from tests.support.invariants import View, check, places
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
@@ -27,28 +28,12 @@ POLICY: Final = Policy(window_seconds=WINDOW_SECONDS)
 LIMITS: Final = Limits(stall_after_seconds=5, stall_grace_seconds=30, brake_run=5, brake_of=1000)
 
 
-class HandClock:
-    """Seconds since the beginning; may be set back."""
-
-    def __init__(self) -> None:
-        """Begin at the beginning."""
-        self.seconds = 0.0
-
-    def now(self) -> datetime:
-        """See `clock.Clock`."""
-        return BEGIN + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        """See `clock.Clock`."""
-        self.seconds += seconds
-
-
 class Town:
     """Where workers work. `real_seconds` is the door's and the broker's clock, `clock` the reconcilers'."""
 
     def __init__(self) -> None:
         """Everything is there, empty; the broker answers."""
-        self.clock = HandClock()
+        self.clock = HandClock(BEGIN)
         self.real_seconds = 0.0
         self.broker = MemoryBroker(len(COMPANIES), lambda company: COMPANIES.index(company) if company else 0)
         self.store = MemoryStore()

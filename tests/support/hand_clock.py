@@ -1,0 +1,20 @@
+"""Time that is moved by hand."""
+
+from datetime import datetime, timedelta
+
+
+class HandClock:
+    """Seconds since a beginning; may be set back."""
+
+    def __init__(self, begin: datetime) -> None:
+        """Begin at the beginning."""
+        self._begin = begin
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        """See `clock.Clock`."""
+        return self._begin + timedelta(seconds=self.seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `clock.Clock`."""
+        self.seconds += seconds
