@@ -66,4 +66,5 @@ def _show(picture: "Picture") -> None:
 
 
 def _short(topic: str) -> str:
-    return topic.partition(".")[0]
+    """Name a topic by what lies in it: appointments, bookings, commands."""
+    return topic.split(".")[1]
