@@ -25,8 +25,10 @@ async def connect(settings: Settings, *, name: str, size: int | None = None, com
         server_settings={
             "application_name": f"reconcal-{name}",
             "timezone": "UTC",
-            # A process that sleeps in a transaction must not hold its locks for longer than Kafka believes in it.
+            # A process that sleeps in a transaction must not hold its locks for much longer than Kafka believes in it:
+            # between two statements, or within one (a COPY that waits for its next rows is none that is idle).
             "idle_in_transaction_session_timeout": "10s",
+            "statement_timeout": "15s",
         },
     )
     return pool
