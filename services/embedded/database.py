@@ -4,21 +4,21 @@ import asyncio
 import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Self
+from typing import Final
 
 import asyncpg
 
 from services.embedded import data_directory
 from services.embedded.child import Child, ChildError
 from services.embedded.data_directory import DataDirectory
-from services.embedded.ports import HOST, free_port
+from services.embedded.ports import HOST
+from services.embedded.server import EmbeddedServer
 from services.plumbing.lifecycle import bounded
 
 USER: Final = "reconcal"
 DATABASE: Final = "reconcal"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 6.0
-_TRIES: Final = 3
 
 #: For a laptop: little memory, no unix socket, and no parallel queries, which would need more shared memory than
 #: containers have. Commits are as durable as PostgreSQL's always are.
@@ -44,56 +44,19 @@ SETTINGS: Final = {
 UNSAFE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class EmbeddedDatabase:
+class EmbeddedDatabase(EmbeddedServer):
     """One PostgreSQL server with the database `reconcal`; its data stays in `data_dir` from start to start."""
 
     def __init__(self, data_dir: Path | None = None, port: int | None = None) -> None:
         """`data_dir`: a temporary one, removed at the end, unless given. `port`: a free one. Opens nothing yet."""
         self._data_dir = data_dir
-        self._wanted_port = port
-        self._port = 0
+        super().__init__(port)
         self._password = ""
-        self._child: Child | None = None
-        self._scratch: TemporaryDirectory[str] | None = None
 
     @property
     def dsn(self) -> str:
         """Give the address, password included, once started."""
         return self._dsn(DATABASE)
-
-    @property
-    def pid(self) -> int | None:
-        """Give the server's process id while it runs."""
-        return self._child.pid if self._child is not None and self._child.running else None
-
-    async def start(self) -> None:
-        """Start it, make what is missing and wait until it answers, at most 60 s. Raises ChildError."""
-        for left in reversed(range(_TRIES if self._wanted_port is None else 1)):
-            try:
-                return await self._start(self._wanted_port or free_port())
-            except BaseException as error:
-                started = self._child is not None
-                await self.stop()
-                if not (isinstance(error, ChildError) and started and left):  # else: the free port was taken meanwhile
-                    raise
-        return None
-
-    async def stop(self) -> None:
-        """Stop it (a fast shutdown), within 7 s."""
-        if self._child is not None:
-            await asyncio.to_thread(self._child.stop)
-        if self._scratch is not None:
-            await asyncio.to_thread(self._scratch.cleanup)
-        self._child = self._scratch = None
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop."""
-        await self.stop()
 
     async def _start(self, port: int) -> None:
         self._port = port

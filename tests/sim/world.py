@@ -24,7 +24,7 @@ from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker
 from tests.sim.plan import BEGIN, WINDOW_SECONDS, Case, Message, plan
 from tests.support.hand_clock import HandClock
-from tests.support.invariants import View, check, places
+from tests.support.invariants import check, of_memory
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
 COMPANIES: Final = ("acme", "bern", "cork")
@@ -165,26 +165,13 @@ class World:
                 self.zombies.remove(process)
 
     def _check(self) -> None:
-        check(self._view())
+        until = self.clock.now() - timedelta(seconds=100)
+        check(of_memory(self.broker, self.store, dict.fromkeys(COMPANIES, POLICY), until))
         told: dict[tuple[str, str], list[str]] = {}
         for flag in self.store.outbox:
             told.setdefault((flag.company_id, self._case_of(flag)), []).append(flag.type.value)
         for case in self.cases:
             self._check_case(case, tuple(told.get((case.company_id, case.appointment_id), ())))
-
-    def _view(self) -> View:
-        store = self.store
-        return View(
-            envelopes=places(self.broker.log, topics.INPUTS),
-            event_places=[(e.topic, e.partition, e.offset) for e in store.events],
-            dead_places=list(store.dead),
-            records=[record for record, _ in store.records.values()],
-            raised={flag_id: flag for (_, flag_id), flag in store.flags.items()},
-            resolved={flag_id: flag for (_, flag_id), flag in store.resolved.items()},
-            told=store.outbox,
-            policies=dict.fromkeys(COMPANIES, POLICY),
-            until=self.clock.now() - timedelta(seconds=100),
-        )
 
     def _case_of(self, flag: Flag) -> str:
         if flag.appointment:

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from schemas import topics
 from schemas.envelope import Envelope
-from schemas.flags import Flag, FlagType
+from schemas.flags import Flag
 from services.reconciler.core.correlate import STATUS_OF
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
@@ -21,6 +22,7 @@ from services.reconciler.core.record import Record
 from services.reconciler.decode import Ignored, Undecodable, decode
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded, Position
+from tests.support.memory import MemoryBroker, MemoryStore
 
 Place = tuple[str, int, int]
 
@@ -125,6 +127,16 @@ def places(log: Mapping[Position, Sequence[Envelope]], names: Sequence[str]) -> 
     return [envelope for (topic, _), kept in log.items() if topic in names for envelope in kept]
 
 
-def raised_only(flags: Sequence[Flag]) -> list[Flag]:
-    """Give the flags that ask for a human."""
-    return [flag for flag in flags if flag.type is not FlagType.RESOLVED]
+def of_memory(broker: MemoryBroker, store: MemoryStore, policies: Mapping[str, Policy], until: datetime) -> View:
+    """Look at what lies in memory."""
+    return View(
+        envelopes=places(broker.log, topics.INPUTS),
+        event_places=[(e.topic, e.partition, e.offset) for e in store.events],
+        dead_places=list(store.dead),
+        records=[record for record, _ in store.records.values()],
+        raised={flag_id: flag for (_, flag_id), flag in store.flags.items()},
+        resolved={flag_id: flag for (_, flag_id), flag in store.resolved.items()},
+        told=store.outbox,
+        policies=policies,
+        until=until,
+    )

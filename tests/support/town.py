@@ -17,7 +17,7 @@ from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker
 from tests.support import builders
 from tests.support.hand_clock import HandClock
-from tests.support.invariants import View, check, places
+from tests.support.invariants import check, of_memory
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
 BEGIN: Final = builders.NOW
@@ -99,19 +99,8 @@ class Town:
 
     def check(self, until_seconds: float) -> None:
         """Check the invariants; every deadline before this moment must have fired."""
-        store = self.store
-        view = View(
-            envelopes=places(self.broker.log, topics.INPUTS),
-            event_places=[(e.topic, e.partition, e.offset) for e in store.events],
-            dead_places=list(store.dead),
-            records=[record for record, _ in store.records.values()],
-            raised={flag_id: flag for (_, flag_id), flag in store.flags.items()},
-            resolved={flag_id: flag for (_, flag_id), flag in store.resolved.items()},
-            told=store.outbox,
-            policies=dict.fromkeys(COMPANIES, POLICY),
-            until=BEGIN + timedelta(seconds=until_seconds),
-        )
-        check(view)
+        until = BEGIN + timedelta(seconds=until_seconds)
+        check(of_memory(self.broker, self.store, dict.fromkeys(COMPANIES, POLICY), until))
 
 
 def held(number: int) -> float:

@@ -7,7 +7,7 @@ sides amount to (`findings.find`), the flag that is open and the decision that a
 into a flag. A command lays a human's decision beside the finding. Nothing else moves a record.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from services.reconciler.core.events import (
     event_id,
 )
 from services.reconciler.core.findings import find, stirred
-from services.reconciler.core.matching import Pair, age, name_of, pair
+from services.reconciler.core.matching import Pair, age, name_of, pair, sides_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import OpenFlag, Record, Resolution, flag_id, record_id
 from services.reconciler.core.sides import AppointmentSide, BookingSide, appointment_facts, booking_facts, hear
@@ -114,13 +114,11 @@ class _Place(Struct, frozen=True):
 
     @property
     def names(self) -> set[str]:
-        found = self.pair
-        return {name_of(side) for side in (*((found.appointment,) if found.appointment else ()), *found.chain)}
+        return {name_of(side) for side in sides_of(self.pair)}
 
 
 def _place(cluster: Cluster, found: Pair, stirred_at: datetime | None) -> _Place:
-    sides = (*((found.appointment,) if found.appointment else ()), *found.chain)
-    first_received_at, anchor = min([age(side) for side in sides])
+    first_received_at, anchor = min([age(side) for side in sides_of(found)])
     known = next((r.record_id for r in cluster.records if r.anchor == anchor), None)
     return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at, stirred_at)
 
@@ -193,7 +191,7 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
         status = STATUS_OF[finding.kind]
     else:
         status = SyncStatus.PENDING
-        deadline_at = finding.since + timedelta(seconds=finding.window_seconds)
+        deadline_at = finding.deadline_at
     flags: list[Flag] = []
     ended = flag if flag and (finding is None or flag.kind is not finding.kind) else None
     settled = replace(
@@ -220,8 +218,7 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
 def _merge(record: Record, after: list[Record]) -> Gone:
     """Say where a record went that is none of its own any more: to the one that holds its first side."""
     for other in after:
-        sides = (*((other.appointment,) if other.appointment else ()), *other.chain)
-        if any(name_of(side) == record.anchor for side in sides):
+        if any(name_of(side) == record.anchor for side in sides_of(other)):
             return Gone(record.record_id, other.record_id)
     raise AssertionError(f"no record holds {record.anchor!r} any more")
 
@@ -317,8 +314,7 @@ def _reopen(cluster: Cluster, record: Record, event: Commanded, command: Reopen)
     reopened = replace(record, resolution=None, version=record.version + 1)
     finding = record.finding
     if finding is not None and record.flag is None:
-        deadline_at = finding.since + timedelta(seconds=finding.window_seconds)
-        reopened = replace(reopened, status=SyncStatus.PENDING, deadline_at=deadline_at)
+        reopened = replace(reopened, status=SyncStatus.PENDING, deadline_at=finding.deadline_at)
     why = Why(cause=command.id, note=f"reopened by hand: {command.reason}".rstrip(": "))
     return _changed(cluster, record, reopened, event.received_at, why, outcome=_applied(reopened, event))
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from schemas.flags import AppointmentFacts, BookingFacts, Inconsistency, Kind
 from services.reconciler.core.events import HeardAppointment, HeardBooking
-from services.reconciler.core.matching import Chain, Pair
+from services.reconciler.core.matching import Chain, Pair, sides_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Finding
 from services.reconciler.core.sides import (
@@ -62,8 +62,7 @@ def _find(pair: Pair, policy: Policy) -> Finding | None:
 def _ambiguous(pair: Pair, local: Life | None, calcom: Life | None, policy: Policy) -> Finding | None:
     if not any(life is not None and life.alive for life in (local, calcom)):
         return None
-    sides = (*((pair.appointment,) if pair.appointment else ()), *pair.chain)
-    since = max(first_received(side) for side in sides)
+    since = max(first_received(side) for side in sides_of(pair))
     return Finding(Kind.AMBIGUOUS_MATCH, since, policy.window_seconds)
 
 

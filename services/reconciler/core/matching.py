@@ -7,7 +7,7 @@ Within it, `pair` looks at everything at once and is a function of the set: nobo
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -35,6 +35,16 @@ class Rule(StrEnum):
     METADATA = "metadata"  # (2) the booking names the appointment's id
 
 
+class HasSides(Protocol):
+    """A pair, or the record that was made of it."""
+
+    @property
+    def appointment(self) -> AppointmentSide | None: ...  # noqa: D102 - see Pair
+
+    @property
+    def chain(self) -> Chain: ...  # noqa: D102 - see Pair
+
+
 class Pair(Struct, frozen=True):
     """One record to be: an appointment, a chain, or both.
 
@@ -45,6 +55,11 @@ class Pair(Struct, frozen=True):
     chain: Chain
     rule: Rule | None = None
     candidates: tuple[str, ...] = ()
+
+
+def sides_of(held: HasSides) -> tuple[AppointmentSide | BookingSide, ...]:
+    """Give every side of a pair or a record."""
+    return held.chain if held.appointment is None else (held.appointment, *held.chain)
 
 
 def keys_of_appointment(event: HeardAppointment) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The record: both sides of one appointment/booking pair and what was decided about it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -20,6 +20,11 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     since: datetime
     window_seconds: float
     inconsistencies: tuple[Inconsistency, ...] = ()
+
+    @property
+    def deadline_at(self) -> datetime:
+        """Give the moment that ends the window."""
+        return self.since + timedelta(seconds=self.window_seconds)
 
 
 class OpenFlag(Struct, frozen=True):
@@ -66,11 +71,6 @@ class Record(Struct, frozen=True, kw_only=True):
     #: How often records were flagged that are part of this one now, by their anchors.
     retired: dict[str, int] = {}
     version: int = 0
-
-    @property
-    def requires_review(self) -> bool:
-        """Tell whether a human is asked to look."""
-        return self.flag is not None
 
 
 def record_id(company_id: str, anchor: str) -> UUID:
