@@ -26,7 +26,7 @@ async def connect(settings: Settings, *, name: str, size: int | None = None, com
             "application_name": f"reconcal-{name}",
             "timezone": "UTC",
             # A process that sleeps in a transaction must not hold its locks for much longer than Kafka believes in it:
-            # between two statements, or within one (a COPY that waits for its next rows is none that is idle).
+            # between two statements, or within one. Neither ends a COPY that waits for its next rows: use none there.
             "idle_in_transaction_session_timeout": "10s",
             "statement_timeout": "15s",
         },

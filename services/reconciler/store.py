@@ -109,6 +109,19 @@ _KEYS: Final = """
 INSERT INTO record_keys (company_id, key, cluster_id) SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[])
 ON CONFLICT (company_id, key) DO UPDATE SET cluster_id = excluded.cluster_id"""
 
+#: Keeps what was understood.
+_EVENTS: Final = """
+INSERT INTO events (company_id, received_at, topic, kafka_partition, kafka_offset, record_id, event_id, kind,
+  occurred_at, disposition)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::uuid[], $7::text[],
+  $8::text[], $9::timestamptz[], $10::text[])"""
+
+#: Keeps why each change came about.
+_TRANSITIONS: Final = """
+INSERT INTO transitions (company_id, at, record_id, version, from_status, to_status, kind, cause, note, why)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+  $8::text[], $9::text[], $10::json[])"""
+
 #: Raises flags; the unique index on open ones is the second lock on the door.
 _RAISED: Final = """
 INSERT INTO flags (company_id, flag_id, record_id, kind, generation, raised_at, body)
@@ -286,23 +299,24 @@ async def _save_records(connection: Connection, changes: Changes) -> None:
 
 
 async def _save_history(connection: Connection, changes: Changes) -> None:
+    """Append. Not by COPY: PostgreSQL waits without end, locks in hand, for a process that is stopped within one."""
     if changes.events:
-        await connection.copy_records_to_table(
-            "events",
-            records=[
+        await connection.execute(
+            _EVENTS,
+            *_turn(
                 (e.company_id, e.received_at, e.topic, e.partition, e.offset, e.record_id, e.event_id, e.kind,
                  e.occurred_at, e.disposition)
                 for e in changes.events
-            ],
+            ),
         )  # fmt: skip
     if changes.transitions:
-        await connection.copy_records_to_table(
-            "transitions",
-            records=[
+        await connection.execute(
+            _TRANSITIONS,
+            *_turn(
                 (c, t.at, t.record_id, t.version, t.from_status and t.from_status.value, t.to_status.value,
                  t.kind and t.kind.value, t.cause, t.note, _json(t.why))
                 for c, t in changes.transitions
-            ],
+            ),
         )  # fmt: skip
 
 
