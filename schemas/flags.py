@@ -97,7 +97,8 @@ class Why(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offsets: dict[str, int] = {}  # next offset per topic of the record's partition
     cause: str | None = None  # id of the event that brought it about
     candidates: tuple[str, ...] = ()
-    note: str | None = None  # "late", "conflict", "merged", "by hand"
+    note: str | None = None  # "late", "conflict", "merged", "corrected", "policy", "by hand"
+    silent_doors: tuple[str, ...] = ()  # of doors that had fallen silent nobody could say what they still held
 
 
 class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""Makes schemas/json/*.json and schemas/asyncapi.yaml from the Structs. `python -m schemas.generate [--check]`."""
+"""Makes json/*.json, asyncapi.yaml and openapi.json from the Structs. `python -m schemas.generate [--check]`."""
 
 import inspect
 import json
@@ -13,14 +13,17 @@ from schemas.appointments import AppointmentEvent
 from schemas.bookings import BookingEvent
 from schemas.commands import Command
 from schemas.dead_letters import DeadLetter
+from schemas.door_docs import openapi
 from schemas.flags import Flag
-from schemas.topic_docs import HEADERS, KEY, TOPICS, Doc
+from schemas.observations import Observation
+from schemas.topic_docs import HEADERS, KEY, TOPICS, Doc, Message
 
 HERE: Final = Path(__file__).parent
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 STRUCTS: Final[dict[str, tuple[str, Any]]] = {
     "appointment-event": ("What the booking app sends: the whole appointment, every time.", AppointmentEvent),
-    "booking-event": ("What one Cal.com webhook amounts to, normalised.", BookingEvent),
+    "booking-event": ("What one Cal.com webhook, or one observation, amounts to, normalised.", BookingEvent),
+    "observation": ("What Cal.com's API answered about a booking.", Observation),
     "command": ("What an operator asked for.", Command),
     "flag": ("What the reconciler decided.", Flag),
     "dead-letter": ("Where an envelope lies that could not be understood, and why.", DeadLetter),
@@ -31,6 +34,7 @@ def generate() -> dict[str, str]:
     """Give every made file's text by its path below schemas/; the same Structs give the same bytes."""
     made = {f"json/{name}.json": _json(_schema(title, struct)) for name, (title, struct) in STRUCTS.items()}
     made["json/envelope-headers.json"] = _json(_headers())
+    made["openapi.json"] = _json(openapi())
     made["asyncapi.yaml"] = "# Made from the Structs by `make schemas`.\n" + _yaml(asyncapi())
     return dict(sorted(made.items()))
 
@@ -70,7 +74,7 @@ def asyncapi() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": {doc.name: _channel(doc) for doc in TOPICS},
         "operations": {f"{doc.action}_{doc.name}": _operation(doc) for doc in TOPICS},
-        "components": {"messages": {doc.message: _message(doc) for doc in TOPICS}},
+        "components": {"messages": {one.name: _message(one) for doc in TOPICS for one in doc.messages}},
     }
 
 
@@ -79,7 +83,7 @@ def _channel(doc: Doc) -> dict[str, Any]:
         "address": doc.topic,
         "title": doc.title,
         "description": doc.description,
-        "messages": {doc.message: {"$ref": f"#/components/messages/{doc.message}"}},
+        "messages": {one.name: {"$ref": f"#/components/messages/{one.name}"} for one in doc.messages},
         "bindings": {"kafka": {"topic": doc.topic, "bindingVersion": "0.5.0"}},
     }
 
@@ -89,21 +93,21 @@ def _operation(doc: Doc) -> dict[str, Any]:
         "action": doc.action,
         "summary": doc.operation,
         "channel": {"$ref": f"#/channels/{doc.name}"},
-        "messages": [{"$ref": f"#/channels/{doc.name}/messages/{doc.message}"}],
+        "messages": [{"$ref": f"#/channels/{doc.name}/messages/{one.name}"} for one in doc.messages],
     }
 
 
-def _message(doc: Doc) -> dict[str, Any]:
+def _message(one: Message) -> dict[str, Any]:
     message: dict[str, Any] = {
-        "name": doc.message,
-        "title": doc.title,
+        "name": one.name,
+        "title": one.title,
         "contentType": "application/json",
         "headers": {"$ref": "./json/envelope-headers.json"},
-        "payload": {"type": "object"} if doc.payload is None else {"$ref": f"./json/{doc.payload}.json"},
+        "payload": {"type": "object"} if one.payload is None else {"$ref": f"./json/{one.payload}.json"},
         "bindings": {"kafka": {"key": {"type": "string", "description": KEY}, "bindingVersion": "0.5.0"}},
     }
-    if doc.normalised is not None:
-        message["x-normalised"] = {"$ref": f"./json/{doc.normalised}.json"}
+    if one.normalised is not None:
+        message["x-normalised"] = {"$ref": f"./json/{one.normalised}.json"}
     return message
 
 

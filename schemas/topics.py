@@ -18,3 +18,4 @@ ALL: Final = (*INPUTS, SYNC_FLAGS, SYNC_DEAD_LETTERS)
 TYPE_CALCOM_WEBHOOK: Final = "com.cal.webhook"
 TYPE_APPOINTMENT: Final = "reconcal.appointment"
 TYPE_COMMAND: Final = "reconcal.command"
+TYPE_OBSERVATION: Final = "reconcal.observation"

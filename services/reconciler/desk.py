@@ -16,20 +16,21 @@ from services.reconciler.core.events import (
     Event,
     HeardAppointment,
     HeardBooking,
+    PolicyChanged,
     event_id,
 )
-from services.reconciler.core.matching import keys_of_appointment, keys_of_booking
+from services.reconciler.core.keys import keys_of_appointment, keys_of_booking
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.ports import Changes, ClusterRef, EventRow, Key, Loaded, RecordRef
 
 
-def keys_of(company_id: str, event: Event) -> list[Key]:
+def keys_of(company_id: str, event: Event, policy: Policy) -> list[Key]:
     """Give the identity keys that an event touches; none for those that name a record."""
     if type(event) is HeardAppointment:
-        return [(company_id, key) for key in keys_of_appointment(event)]
+        return [(company_id, key) for key in keys_of_appointment(event, policy)]
     if type(event) is HeardBooking:
-        return [(company_id, key) for key in keys_of_booking(event)]
+        return [(company_id, key) for key in keys_of_booking(event, policy)]
     return []
 
 
@@ -77,7 +78,7 @@ class Desk:
         keys: list[Key] | None = None,
     ) -> Decision:
         """Decide what an event comes to and note it on the sheet. `keys` are the event's, where they are known."""
-        keys = keys_of(company_id, event) if keys is None else keys
+        keys = keys_of(company_id, event, policy) if keys is None else keys
         cluster = self._gather(company_id, keys, records_of(company_id, event))
         decision = correlate(cluster, event, policy)
         if decision.cluster is not cluster:
@@ -201,6 +202,6 @@ def _kind(event: Event) -> str:
 def _occurred_at(event: Event) -> datetime | None:
     if type(event) is Commanded:
         return event.command.issued_at
-    if type(event) is DeadlineReached:
+    if type(event) is DeadlineReached or type(event) is PolicyChanged:
         return event.at
     return event.event.occurred_at

@@ -84,7 +84,7 @@ class Intake:
         if isinstance(decoded, Ignored):
             found.ignored.append(_ignored(envelope, decoded))
         else:
-            keys = keys_of(company_of(envelope), decoded)
+            keys = keys_of(company_of(envelope), decoded, policy)
             found.admitted.append(Admitted(envelope, decoded, policy, keys))
         return False
 

@@ -33,7 +33,7 @@ async def play(history: list[Heard], cuts: list[int], eager: list[bool]) -> Memo
     await store.claim([0], owner="test", at=NOW)
     before: Desk | None = None
     for number, batch in enumerate(batches(history, cuts)):
-        keys: set[Key] = {key for event in batch for key in keys_of("acme", event)}
+        keys: set[Key] = {key for event in batch for key in keys_of("acme", event, POLICY)}
         if before and not eager[number % len(eager)]:
             await store.save(before.changes)
         loaded = await store.load(keys)

@@ -180,7 +180,7 @@ class Teller:
 
     async def sheet(self, *events: Event, policy: Policy = POLICY) -> Changes:
         """Give what events come to, not saved yet."""
-        keys = {key for event in events for key in keys_of(self.company_id, event)}
+        keys = {key for event in events for key in keys_of(self.company_id, event, policy)}
         refs = {ref for event in events for ref in records_of(self.company_id, event)}
         desk = Desk(await self.store.load(keys, refs), self.blank())
         for event in events:

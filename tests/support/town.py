@@ -1,7 +1,7 @@
 """A town in memory for one worker or several: broker, store and clock, all moved by hand."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiokafka.errors import KafkaConnectionError
@@ -79,11 +79,13 @@ class Town:
 
     def appointment(self, number: int = 1, company: str = "acme", kind: str = "created", **fields: Any) -> Envelope:
         """Let the app tell of an appointment that names the booking of the same number."""
+        fields = {"starts_at": start(number), **fields}
         event = builders.appointment_event(kind, f"{number}", calcom_booking_uid=f"uid-{number}", **fields)
         return self.put(topics.APP_APPOINTMENTS, builders.body(event), company)
 
     def booking(self, number: int = 1, company: str = "acme", **fields: Any) -> Envelope:
         """Let Cal.com tell of a booking."""
+        fields = {"starts_at": start(number), **fields}
         body = builders.booking_created(f"uid-{number}", booking_id=number, **fields)
         return self.put(topics.CALCOM_BOOKINGS, builders.body(body), company)
 
@@ -101,6 +103,11 @@ class Town:
         """Check the invariants; every deadline before this moment must have fired."""
         until = BEGIN + timedelta(seconds=until_seconds)
         check(of_memory(self.broker, self.store, dict.fromkeys(COMPANIES, POLICY), until))
+
+
+def start(number: int) -> datetime:
+    """Give the start of the appointment of a number: one a day, for all of them are of the same person."""
+    return builders.STARTS_AT + timedelta(days=number)
 
 
 def held(number: int) -> float:

@@ -13,6 +13,7 @@ PURE: Final = sorted(
     [
         *(ROOT / "services/reconciler/core").rglob("*.py"),
         *(ROOT / "services/reconciler/decode").rglob("*.py"),
+        ROOT / "services/ingest/guard.py",
         ROOT / "services/ingest/signature.py",
         ROOT / "services/notifier/compose.py",
     ]
@@ -29,6 +30,8 @@ CORE_MAY_IMPORT: Final = {
     "hashlib",
     "itertools",
     "msgspec",
+    "phonenumbers",
+    "re",
     "schemas",
     "typing",
     "uuid",

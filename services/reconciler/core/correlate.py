@@ -23,15 +23,20 @@ from services.reconciler.core.events import (
     Event,
     Heard,
     HeardAppointment,
+    HeardBooking,
+    PolicyChanged,
     event_id,
 )
 from services.reconciler.core.findings import find, stirred
-from services.reconciler.core.matching import Pair, age, name_of, pair, sides_of
+from services.reconciler.core.hearsay import by_seat, hand_on, own
+from services.reconciler.core.matching import Pair, Rule, age, name_of, pair, sides_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import OpenFlag, Record, Resolution, flag_id, record_id
 from services.reconciler.core.sides import AppointmentSide, BookingSide, appointment_facts, booking_facts, hear
 
 NOT_VERIFIED: Final = "not_verified"
+#: The cause of what changes because the company's rules did.
+POLICY: Final = "policy"
 
 STATUS_OF: Final = {
     Kind.ORPHANED_LOCAL: SyncStatus.ORPHANED_LOCAL,
@@ -59,9 +64,11 @@ REASONS: Final = {
 def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
     """Decide what an event makes of a cluster. Pure: same arguments, same decision."""
     if type(event) is DeadlineReached:
-        return _deadline(cluster, event)
+        return _deadline(cluster, event, policy)
     if type(event) is Commanded:
         return _command(cluster, event)
+    if type(event) is PolicyChanged:
+        return _settle_all(cluster, *_sides(cluster), policy, event.at, event_id(event))
     return _hear(cluster, event, policy)
 
 
@@ -69,13 +76,67 @@ def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
 
 
 def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
-    appointments, bookings, news = _with(cluster, heard)
+    appointments, bookings = _sides(cluster)
+    news = False
+    if type(heard) is HeardBooking:
+        for one in by_seat(heard):
+            news = _hear_booking(bookings, one) or news
+    else:
+        news = _hear_appointment(appointments, heard)
     if not news and len(cluster.ids) <= 1:
         return Decision(cluster=cluster, repeat=True)
+    decision = _settle_all(cluster, appointments, bookings, policy, heard.received_at, event_id(heard))
+    return decision if news else replace(decision, repeat=True)
+
+
+_Appointments = dict[str, AppointmentSide]
+_Bookings = dict[tuple[str, str | None], BookingSide]
+
+
+def _sides(cluster: Cluster) -> tuple[_Appointments, _Bookings]:
+    """Give the cluster's sides, each with what was said of itself."""
+    records = cluster.records
+    appointments = {r.appointment.appointment_id: r.appointment for r in records if r.appointment}
+    if len(records) == 1 and len(records[0].chain) <= 1:
+        bookings = {(side.uid, side.seat): side for side in records[0].chain}
+    else:
+        bookings = {(side.uid, side.seat): own(side) for record in records for side in record.chain}
+    return appointments, bookings
+
+
+def _hear_appointment(appointments: _Appointments, heard: HeardAppointment) -> bool:
+    """Add an event to its side; tells whether it said anything new."""
+    name = heard.event.appointment.id
+    known = appointments.get(name)
+    said = hear(known.heard if known else (), heard)
+    if known is not None and said is known.heard:
+        return False
+    appointments[name] = AppointmentSide(name, said)
+    return True
+
+
+def _hear_booking(bookings: _Bookings, heard: HeardBooking) -> bool:
+    key = (heard.event.uid, heard.event.seat)
+    known = bookings.get(key)
+    said = hear(known.heard if known else (), heard)
+    if known is not None and said is known.heard:
+        return False
+    bookings[key] = BookingSide(*key, said)
+    return True
+
+
+def _settle_all(
+    cluster: Cluster, by_id: _Appointments, by_uid: _Bookings, policy: Policy, at: datetime, cause: str
+) -> Decision:
+    """Pair the sides anew, and settle every record that comes of it."""
+    if not by_id and not by_uid:
+        return Decision(cluster=cluster, repeat=True)
+    appointments, bookings = list(by_id.values()), list(by_uid.values())
+    if len(bookings) > 1:
+        bookings = hand_on(bookings, policy)
     before = {record.record_id: record for record in cluster.records}
-    cause, at = event_id(heard), heard.received_at
-    pairs = pair(appointments, bookings)
-    stirred_at = stirred(appointments, [found.chain for found in pairs]) if len(pairs) > 1 else None
+    pairs = pair(appointments, bookings, policy)
+    stirred_at = stirred(appointments, [p.chain for p in pairs if p.chain], policy) if len(pairs) > 1 else None
     places = [_place(cluster, found, stirred_at) for found in pairs]
     kept = {place.record_id for place in places}
     leaving = [record for record in cluster.records if record.record_id not in kept]
@@ -93,13 +154,15 @@ def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
     after = [r if r.cluster_id == cluster_id else replace(r, cluster_id=cluster_id) for r in after]
     merged = Why(cause=cause, note="merged")
     flags.extend(_resolved(record, record.flag, at, "merged", merged) for record in leaving if record.flag is not None)
+    changed = tuple([record for record in after if before.get(record.record_id) is not record])
+    if not changed and not leaving and cluster.ids == (cluster_id,):
+        return Decision(cluster=cluster, repeat=True)
     return Decision(
         cluster=Cluster(cluster.company_id, (cluster_id,), tuple(after)),
-        changed=tuple(record for record in after if before.get(record.record_id) is not record),
+        changed=changed,
         gone=tuple(_merge(record, after) for record in leaving),
         transitions=tuple(transitions),
         flags=tuple(flags),
-        repeat=not news,
     )
 
 
@@ -148,27 +211,6 @@ def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: lis
         if retired != record.retired or (decided and not record.resolution):
             record = replace(record, retired=retired, resolution=record.resolution or decided)
     return record
-
-
-def _with(cluster: Cluster, heard: Heard) -> tuple[list[AppointmentSide], list[BookingSide], bool]:
-    """Give the cluster's sides with the event added to its own, and whether it said anything new."""
-    appointments = {r.appointment.appointment_id: r.appointment for r in cluster.records if r.appointment}
-    bookings = {(side.uid, side.seat): side for record in cluster.records for side in record.chain}
-    if type(heard) is HeardAppointment:
-        name = heard.event.appointment.id
-        old = appointments.get(name)
-        told = hear(old.heard if old else (), heard)
-        if old is None or told is not old.heard:
-            appointments[name] = AppointmentSide(name, told)
-            return list(appointments.values()), list(bookings.values()), True
-        return list(appointments.values()), list(bookings.values()), False
-    key = (heard.event.uid, heard.event.seat)
-    known = bookings.get(key)
-    said = hear(known.heard if known else (), heard)
-    if known is None or said is not known.heard:
-        bookings[key] = BookingSide(*key, said)
-        return list(appointments.values()), list(bookings.values()), True
-    return list(appointments.values()), list(bookings.values()), False
 
 
 def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: str) -> tuple[Record, list[Flag]]:
@@ -226,8 +268,14 @@ def _merge(record: Record, after: list[Record]) -> Gone:
 # --- a deadline -------------------------------------------------------------------------------------------------
 
 
-def _deadline(cluster: Cluster, event: DeadlineReached) -> Decision:
-    """Turn a finding into a flag: the window is over and every frontier has passed its end."""
+def _deadline(cluster: Cluster, event: DeadlineReached, policy: Policy) -> Decision:
+    """Turn a finding into a flag: the window is over and every frontier has passed its end.
+
+    Rules that have changed since the deadline was set come first.
+    """
+    anew = _settle_all(cluster, *_sides(cluster), policy, event.at, event_id(event))
+    if not anew.repeat:
+        return anew
     record = _of(cluster, event.record_id)
     finding = record.finding if record else None
     if record is None or finding is None or record.deadline_at is None or record.deadline_at >= event.known_until:
@@ -246,6 +294,7 @@ def _deadline(cluster: Cluster, event: DeadlineReached) -> Decision:
         cause=event_id(event),
         candidates=record.candidates,
         note="conflict" if contradicted else None,
+        silent_doors=event.silent_doors,
     )
     flagged = replace(
         record,
@@ -385,10 +434,16 @@ def _transition(before: Record | None, after: Record, at: datetime, cause: str) 
     kind = after.finding.kind if after.finding else None
     if before is not None:
         kind_before = before.finding.kind if before.finding else None
-        if (before.status, kind_before, before.rule) == (after.status, kind, after.rule):
+        if (before.status, kind_before, before.rule) == (after.status, kind, after.rule) and not _corrected(
+            before, after
+        ):
             return []
     note = None
-    if after.resolution is not None:
+    if before is not None and _corrected(before, after):
+        note = "corrected"
+    elif cause == POLICY:
+        note = POLICY
+    elif after.resolution is not None:
         note = "after a human decision" if kind in (None, after.resolution.kind) else "conflict"
     elif before is not None and before.flag is not None and after.flag is None:
         note = "late"
@@ -411,6 +466,14 @@ def _transition(before: Record | None, after: Record, at: datetime, cause: str) 
         ),
     )
     return [transition]
+
+
+def _corrected(before: Record, after: Record) -> bool:
+    """Tell whether a stronger key took apart what only person and time had brought together."""
+    if before.rule is not Rule.ATTENDEE or before.appointment is None:
+        return False
+    partners = {name_of(side) for side in before.chain} & {name_of(side) for side in after.chain}
+    return not partners or after.appointment is None
 
 
 def _resolved(record: Record, flag: OpenFlag, at: datetime, by: str, why: Why) -> Flag:

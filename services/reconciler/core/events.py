@@ -13,6 +13,9 @@ from schemas.commands import Command
 #: A producer's clock that runs ahead by more than this is not believed: such an event would win over all that
 #: follow it until its time has come.
 CLOCK_AHEAD_MAX: Final = timedelta(minutes=10)
+#: Nor is one that says that it happened so long before it came: a clock that was never set would put its events
+#: before all others for good.
+CLOCK_BEHIND_MAX: Final = timedelta(days=366)
 
 
 @final
@@ -55,16 +58,28 @@ class DeadlineReached(Struct, frozen=True, kw_only=True):
     known_until: datetime
     frontiers: dict[str, datetime] = {}
     offsets: dict[str, int] = {}
+    #: Doors that fell silent and were waited for as long as one waits: what they hold may be missing.
+    silent_doors: tuple[str, ...] = ()
 
 
-Event = HeardAppointment | HeardBooking | Commanded | DeadlineReached
+@final
+class PolicyChanged(Struct, frozen=True):
+    """The company's rules are others now: its records are decided anew by them. `at`: when that was noticed."""
+
+    at: datetime
+
+
+Event = HeardAppointment | HeardBooking | Commanded | DeadlineReached | PolicyChanged
 
 
 def order(heard: Heard) -> tuple[datetime, str]:
     """Give the place of an event in its side's history: (event time, event id), never arrival."""
-    event = heard.event
-    latest = heard.received_at + CLOCK_AHEAD_MAX
-    return (min(event.occurred_at, latest), event_id(heard))
+    moment, received_at = heard.event.occurred_at, heard.received_at
+    if moment > received_at:
+        moment = min(moment, received_at + CLOCK_AHEAD_MAX)
+    elif received_at - moment > CLOCK_BEHIND_MAX:
+        moment = received_at - CLOCK_BEHIND_MAX
+    return (moment, event_id(heard))
 
 
 def event_id(event: Event) -> str:
@@ -74,4 +89,6 @@ def event_id(event: Event) -> str:
         return event.event.id
     if type(event) is HeardBooking:
         return event.event.event_id
-    return event.command.id if type(event) is Commanded else "deadline"
+    if type(event) is Commanded:
+        return event.command.id
+    return "deadline" if type(event) is DeadlineReached else "policy"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from schemas.flags import AppointmentFacts, BookingFacts, Inconsistency, Kind
 from services.reconciler.core.events import HeardAppointment, HeardBooking
 from services.reconciler.core.matching import Chain, Pair, sides_of
-from services.reconciler.core.policy import Policy
+from services.reconciler.core.policy import Policy, Waiting
 from services.reconciler.core.record import Finding
 from services.reconciler.core.sides import (
     AppointmentSide,
@@ -18,8 +18,11 @@ from services.reconciler.core.sides import (
     booking_facts,
     booking_life,
     first_received,
+    life_of,
     link_since,
+    paid_at,
     run_since,
+    states,
 )
 
 
@@ -36,30 +39,43 @@ def find(pair: Pair, policy: Policy, stirred_at: datetime | None = None) -> Find
     return finding
 
 
-def stirred(appointments: Iterable[AppointmentSide], chains: Iterable[Chain]) -> datetime:
+def stirred(appointments: Iterable[AppointmentSide], chains: Iterable[Chain], policy: Policy) -> datetime:
     """Give the latest receipt that could have changed who belongs to whom."""
     moments = [link_since(side) for side in appointments]
     moments.extend(first_received(side) for chain in chains for side in chain)
+    if policy.match_by_attendee:
+        moments.extend(run_since(side.heard, _recognised_appointment) for side in appointments)
+        moments.extend(run_since(states(chain[-1]), _recognised_booking) for chain in chains)
     return max(moments)
 
 
 def _find(pair: Pair, policy: Policy) -> Finding | None:
     appointment, chain = pair.appointment, pair.chain
-    local = appointment_life(appointment.heard[-1]) if appointment else None
-    calcom = booking_life(chain[-1].heard[-1]) if chain else None
     if pair.candidates:
-        return _ambiguous(pair, local, calcom, policy)
+        return _ambiguous(pair, policy)
     if appointment and chain:
         return _two_sided(appointment, chain, policy)
-    if appointment and local is not None and local.alive:
+    if appointment:
+        if not appointment_life(appointment.heard[-1]).alive:
+            return None  # a cancelled side that stands alone is no orphan
         since = run_since(appointment.heard, _alive_appointment)
         return Finding(Kind.ORPHANED_LOCAL, since, policy.window_seconds)
-    if chain and calcom is not None and calcom.alive:
-        return Finding(Kind.ORPHANED_CALCOM, _chain_alive_since(chain), _window(calcom, policy))
-    return None  # a cancelled side that stands alone is no orphan
+    calcom = life_of(chain)
+    if not calcom.alive or _ignored(calcom, policy):
+        return None
+    return Finding(Kind.ORPHANED_CALCOM, _chain_alive_since(chain), _window(calcom, policy, policy.window_seconds))
 
 
-def _ambiguous(pair: Pair, local: Life | None, calcom: Life | None, policy: Policy) -> Finding | None:
+def _ignored(calcom: Life, policy: Policy) -> bool:
+    """Tell whether a booking that waits for somebody is nobody's business meanwhile."""
+    if calcom is Life.PENDING:
+        return policy.unconfirmed is Waiting.IGNORE
+    return calcom is Life.UNPAID and policy.unpaid is Waiting.IGNORE
+
+
+def _ambiguous(pair: Pair, policy: Policy) -> Finding | None:
+    local = appointment_life(pair.appointment.heard[-1]) if pair.appointment else None
+    calcom = life_of(pair.chain) if pair.chain else None
     if not any(life is not None and life.alive for life in (local, calcom)):
         return None
     since = max(first_received(side) for side in sides_of(pair))
@@ -67,39 +83,65 @@ def _ambiguous(pair: Pair, local: Life | None, calcom: Life | None, policy: Poli
 
 
 def _two_sided(appointment: AppointmentSide, chain: Chain, policy: Policy) -> Finding | None:
-    local, calcom = appointment_life(appointment.heard[-1]), booking_life(chain[-1].heard[-1])
-    if not local.alive and not calcom.alive:
+    local, calcom = appointment_life(appointment.heard[-1]), life_of(chain)
+    if not local.alive and (not calcom.alive or _ignored(calcom, policy)):
         return None
+    if local is Life.PENDING and calcom is Life.RECALLED:
+        return None  # both wait for another time
     differences = differ(appointment_facts(appointment), booking_facts(chain), local, calcom, policy)
-    if not differences:
+    if local is Life.DELETED:
+        kind = Kind.ORPHANED_CALCOM  # whether it is there at all always counts
+    elif differences:
+        kind = Kind.DATA_MISMATCH
+    else:
         return None
-    kind = Kind.ORPHANED_CALCOM if local is Life.DELETED else Kind.DATA_MISMATCH
-    since = max(
-        run_since(appointment.heard, _compared_of_appointment),
-        run_since(chain[-1].heard, _compared_of_booking),
-    )
-    window_seconds = _window(calcom, policy) if local.alive else policy.window_seconds
-    return Finding(kind, since, window_seconds, differences)
+    told = states(chain[-1])
+    moments = [run_since(appointment.heard, _compared_of_appointment), run_since(told, _compared_of_booking)]
+    if told[-1].event.unpaid and (paid := paid_at(chain[-1])) is not None:
+        moments.append(paid)
+    settling = policy.window_seconds if policy.settling_window_seconds is None else policy.settling_window_seconds
+    window_seconds = _window(calcom, policy, settling) if local.alive else settling
+    return Finding(kind, max(moments), window_seconds, differences)
 
 
 def differ(
     appointment: AppointmentFacts, booking: BookingFacts, local: Life, calcom: Life, policy: Policy
 ) -> tuple[Inconsistency, ...]:
-    """List the fields in which two sides differ: as instants, never as text."""
+    """List the fields in which two sides differ: as instants, never as text; only those that count."""
     found: list[Inconsistency] = []
-    if not _same_instant(appointment.starts_at, booking.starts_at, policy):
+    compared = policy.compared
+    if "starts_at" in compared and not _same_instant(appointment.starts_at, booking.starts_at, policy):
         found.append(Inconsistency("starts_at", _text(appointment.starts_at), _text(booking.starts_at)))
-    if not _same_instant(appointment.ends_at, booking.ends_at, policy):
+    if "ends_at" in compared and not _same_instant(appointment.ends_at, booking.ends_at, policy):
         found.append(Inconsistency("ends_at", _text(appointment.ends_at), _text(booking.ends_at)))
-    if local is not calcom:
+    if "status" in compared and not _agree(local, calcom):
         found.append(Inconsistency("status", appointment.status, booking.status))
     if (
         appointment.event_type_id is not None
         and booking.event_type_id is not None
         and appointment.event_type_id != booking.event_type_id
+        and "event_type_id" in compared
     ):
         found.append(Inconsistency("event_type_id", str(appointment.event_type_id), str(booking.event_type_id)))
     return tuple(found)
+
+
+def _agree(local: Life, calcom: Life) -> bool:
+    """Compare what the sides amount to.
+
+    | app, Cal.com | live | pending | unpaid | recalled | cancelled | untold |
+    |---|---|---|---|---|---|---|
+    | live | yes | no | no | no | no | yes |
+    | pending | no | yes | yes | yes | no | yes |
+    | cancelled, deleted | no | no | no | yes | yes | yes |
+    """
+    if calcom is Life.UNTOLD:
+        return True
+    if local is Life.LIVE:
+        return calcom is Life.LIVE
+    if local is Life.PENDING:
+        return calcom in (Life.PENDING, Life.UNPAID, Life.RECALLED)
+    return not calcom.alive
 
 
 def _same_instant(local: datetime | None, calcom: datetime | None, policy: Policy) -> bool:
@@ -113,8 +155,11 @@ def _text(instant: datetime | None) -> str | None:
     return None if instant is None else instant.isoformat()
 
 
-def _window(calcom: Life, policy: Policy) -> float:
-    return policy.unconfirmed_window_seconds if calcom is Life.PENDING else policy.window_seconds
+def _window(calcom: Life, policy: Policy, usual_seconds: float) -> float:
+    """Give the window of a booking: people take their time to confirm, to pay, to choose another time."""
+    if calcom is Life.PENDING or calcom is Life.RECALLED:
+        return max(policy.unconfirmed_window_seconds, usual_seconds)
+    return max(policy.unpaid_window_seconds, usual_seconds) if calcom is Life.UNPAID else usual_seconds
 
 
 def _alive_appointment(heard: HeardAppointment) -> bool:
@@ -126,12 +171,20 @@ def _alive_booking(heard: HeardBooking) -> bool:
 
 
 def _chain_alive_since(chain: Chain) -> datetime:
-    """A reschedule does not start a lone booking's window anew: the first sight of the chain counts."""
+    """A reschedule does not start a lone booking's window anew: the first sight of the chain counts.
+
+    One that was waiting and is not any more does: its own, longer window is over, and the usual one begins.
+    """
     head = chain[-1]
-    since = run_since(head.heard, _alive_booking)
-    if all(_alive_booking(heard) for heard in head.heard):
+    told = states(head)
+    waiting = booking_life(told[-1]) in (Life.PENDING, Life.UNPAID)
+    if not waiting and any(booking_life(heard) in (Life.PENDING, Life.UNPAID) for heard in told):
+        return run_since(told, booking_life)
+    since = run_since(told, _alive_booking)
+    if all(_alive_booking(heard) for heard in told):
         since = min([since, *(first_received(side) for side in chain[:-1])])
-    return since
+    paid = paid_at(head) if told[-1].event.unpaid else None
+    return since if paid is None else max(since, paid)
 
 
 def _compared_of_appointment(heard: HeardAppointment) -> object:
@@ -142,3 +195,11 @@ def _compared_of_appointment(heard: HeardAppointment) -> object:
 def _compared_of_booking(heard: HeardBooking) -> object:
     booking = heard.event
     return (booking_life(heard), booking.starts_at, booking.ends_at, booking.event_type_id)
+
+
+def _recognised_appointment(heard: HeardAppointment) -> object:
+    return (heard.event.appointment.starts_at, heard.event.appointment.customer)
+
+
+def _recognised_booking(heard: HeardBooking) -> object:
+    return (heard.event.starts_at, heard.event.attendees)

@@ -1,7 +1,7 @@
-"""Which appointment is which booking: keys that bring sides together, and the ladder that pairs them.
+"""Which appointment is which booking: chains of uids, and the ladder that pairs them with appointments.
 
-Sides that share a key form a cluster; membership only grows, so a cluster is the same whatever came first.
-Within it, `pair` looks at everything at once and is a function of the set: nobody keeps a place by having come early.
+Sides that share a key (`keys`) form a cluster. Within it, `pair` looks at everything at once and is a function of the
+set: nobody keeps a place by having come early.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,22 +10,33 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from schemas.appointments import Appointment
-from services.reconciler.core.events import HeardAppointment, HeardBooking, order
+from schemas.bookings import Attendee
+from services.reconciler.core.events import order
+from services.reconciler.core.keys import (
+    SAME_START_SECONDS,
+    chain_root,
+    keys_of_appointment,
+    keys_of_booking,
+    uids_named,
+)
+from services.reconciler.core.people import of_attendees, of_customer
+from services.reconciler.core.policy import Policy
 from services.reconciler.core.sides import (
     AppointmentSide,
     BookingSide,
+    Life,
     appointment_life,
-    booking_life,
+    booking_facts,
     first_received,
+    life_of,
     links,
     named_appointment,
+    states,
 )
 
 Chain = tuple[BookingSide, ...]
-
-_SAME_START: Final = timedelta(seconds=60)
 
 
 class Rule(StrEnum):
@@ -33,6 +44,7 @@ class Rule(StrEnum):
 
     BOOKING = "booking"  # (1) the app names the booking's uid or id
     METADATA = "metadata"  # (2) the booking names the appointment's id
+    ATTENDEE = "attendee"  # (3) the same person at the same time, and nobody else who could be meant
 
 
 class HasSides(Protocol):
@@ -62,32 +74,6 @@ def sides_of(held: HasSides) -> tuple[AppointmentSide | BookingSide, ...]:
     return held.chain if held.appointment is None else (held.appointment, *held.chain)
 
 
-def keys_of_appointment(event: HeardAppointment) -> tuple[str, ...]:
-    """Give the identity keys that an event of the app touches."""
-    appointment: Appointment = event.event.appointment
-    keys = [f"a:{appointment.id}"]
-    if appointment.calcom_booking_uid:
-        keys.append(f"u:{appointment.calcom_booking_uid}")
-    if appointment.calcom_booking_id is not None:
-        keys.append(f"i:{appointment.calcom_booking_id}")
-    return tuple(keys)
-
-
-def keys_of_booking(event: HeardBooking) -> tuple[str, ...]:
-    """Give the identity keys that an event of Cal.com touches."""
-    booking = event.event
-    keys = [f"u:{booking.uid}"]
-    if booking.parent_uid:
-        keys.append(f"u:{booking.parent_uid}")
-    if booking.booking_id is not None:
-        keys.append(f"i:{booking.booking_id}")
-    if booking.parent_id is not None:
-        keys.append(f"i:{booking.parent_id}")
-    if booking.appointment_id:
-        keys.append(f"a:{booking.appointment_id}")
-    return tuple(keys)
-
-
 def name_of(side: AppointmentSide | BookingSide) -> str:
     """Give a side's name within its company: what a record's id is made from."""
     if type(side) is AppointmentSide:
@@ -100,45 +86,74 @@ def age(side: AppointmentSide | BookingSide) -> tuple[datetime, str]:
     return (first_received(side), name_of(side))
 
 
-def pair(appointments: Sequence[AppointmentSide], bookings: Sequence[BookingSide]) -> list[Pair]:
+def pair(appointments: Sequence[AppointmentSide], bookings: Sequence[BookingSide], policy: Policy) -> list[Pair]:
     """Pair the sides of a cluster by the ladder; whatever finds no partner stands alone."""
-    chains = link(bookings)
+    chains = link(bookings, policy)
     if not chains:
         return [Pair(appointment, ()) for appointment in appointments]
     if not appointments:
         return [Pair(None, chain) for chain in chains]
     if len(appointments) == 1 and len(chains) == 1:
-        rule = _rule(appointments[0], chains[0])
+        rule = _rule(appointments[0], chains[0], policy)
         if rule is not None:
             return [Pair(appointments[0], chains[0], rule)]
         return [Pair(appointments[0], ()), Pair(None, chains[0])]
-    return _ladder(sorted(appointments, key=age), sorted(chains, key=lambda chain: age(chain[0])))
+    return _ladder(sorted(appointments, key=age), sorted(chains, key=lambda chain: age(chain[0])), policy)
 
 
-def link(bookings: Sequence[BookingSide]) -> list[Chain]:
+# --- chains -----------------------------------------------------------------------------------------------------
+
+
+def link(bookings: Sequence[BookingSide], policy: Policy) -> list[Chain]:
     """Bring uids together into chains, each sorted oldest first; its last uid is the one in force."""
     if len(bookings) == 1:
         return [(bookings[0],)]
     groups: dict[str, list[BookingSide]] = {}
+    seat_ids = {heard.event.seat_id for side in bookings if side.seat for heard in side.heard}
     for side in bookings:
-        names = {_seated(side, f"u:{side.uid}")}
-        for heard in side.heard:
-            event = heard.event
-            names.update(
-                _seated(side, name)
-                for name, given in (
-                    (f"u:{event.parent_uid}", event.parent_uid),
-                    (f"i:{event.booking_id}", event.booking_id is not None),
-                    (f"i:{event.parent_id}", event.parent_id is not None),
-                )
-                if given
-            )
+        names = _names_of_side(side, seat_ids)
         members = [side]
         for group in {id(group): group for name in names if (group := groups.get(name))}.values():
             members = group + members
-        for name in [known for known, group in groups.items() if group[0] in members] + sorted(names):
-            groups[name] = members
-    return [_in_order(group) for group in {id(group): group for group in groups.values()}.values()]
+        if len(members) > 1:
+            ours = {id(member) for member in members}
+            names.update([name for name, group in groups.items() if id(group[0]) in ours])
+        groups |= dict.fromkeys(names, members)
+    chains = [_in_order(group) for group in {id(group): group for group in groups.values()}.values()]
+    return _succeeded(_with_seats(chains), policy)
+
+
+def _with_seats(chains: list[Chain]) -> list[Chain]:
+    """Lay what was said of a booking as a whole beside its seats: to the one that was heard of first.
+
+    It is no appointment of anybody; what it says of the seats they have heard (`hearsay`).
+    """
+    seated = [chain for chain in chains if chain[-1].seat is not None]
+    if not seated or len(seated) == len(chains):
+        return chains
+    whole: dict[int, list[BookingSide]] = {}
+    for chain in sorted(chains, key=lambda chain: age(chain[0])):
+        uids = {side.uid for side in chain if side.seat is None}
+        if hosts := [other for other in seated if any(side.uid in uids for side in other)]:
+            whole.setdefault(id(min(hosts, key=lambda other: age(other[0]))), []).extend(chain)
+    laid = {id(side) for sides in whole.values() for side in sides}
+    return [(*whole.get(id(chain), ()), *chain) for chain in chains if id(chain[0]) not in laid]
+
+
+def _names_of_side(side: BookingSide, seat_ids: set[str | None]) -> set[str]:
+    """Give every name by which a side is chained to others. Of a uid with seats each seat has a chain of its own."""
+    names: set[str] = set()
+    for heard in side.heard:
+        event = heard.event
+        names.update([_seated(side, f"u:{uid}") for uid in uids_named(event) if uid != event.seat_id])
+        names.update(
+            [_seated(side, f"i:{number}") for number in (event.booking_id, event.parent_id) if number is not None]
+        )
+        if event.seat_id:
+            names.add(f"u:{event.seat_id}")
+        if event.parent_uid and event.parent_uid in seat_ids:  # Cal.com may name the seat as what was rescheduled
+            names.add(f"u:{event.parent_uid}")
+    return names
 
 
 def _seated(side: BookingSide, name: str) -> str:
@@ -147,74 +162,217 @@ def _seated(side: BookingSide, name: str) -> str:
 
 def _in_order(group: list[BookingSide]) -> Chain:
     """Sort a chain: a uid comes after the one that it took the place of; where links do not say, time does."""
-    left = sorted(group, key=lambda side: (order(side.heard[0]), side.uid))
+    if len(group) == 1:
+        return (group[0],)
+    left = sorted(group, key=lambda side: (order(side.heard[0]), side.uid, side.seat or ""))
+    replaced = {heard.event.next_uid: _own_names(side) for side in left for heard in side.heard if heard.event.next_uid}
     placed: list[BookingSide] = []
     while left:
-        waiting = {side.uid for side in left} | {f"i:{side.heard[-1].event.booking_id}" for side in left}
-        ready = [side for side in left if not _parents(side) & waiting]
+        ready = [
+            side
+            for side in left
+            if not any(
+                _own_names(other) & _parents(side) or _own_names(other) == replaced.get(side.uid)
+                for other in left
+                if other is not side
+            )
+        ]
         first = (ready or left)[0]  # a cycle of links: time decides
         placed.append(first)
         left.remove(first)
     return tuple(placed)
 
 
+def _own_names(side: BookingSide) -> set[str]:
+    names = {side.uid}
+    for heard in side.heard:
+        if heard.event.booking_id is not None:
+            names.add(f"i:{heard.event.booking_id}")
+        if heard.event.seat_id:
+            names.add(heard.event.seat_id)
+    return names
+
+
 def _parents(side: BookingSide) -> set[str]:
     parents: set[str] = set()
     for heard in side.heard:
-        if heard.event.parent_uid and heard.event.parent_uid != side.uid:
-            parents.add(heard.event.parent_uid)
-        if heard.event.parent_id is not None and heard.event.parent_id != heard.event.booking_id:
-            parents.add(f"i:{heard.event.parent_id}")
+        event = heard.event
+        if event.parent_uid and event.parent_uid != side.uid:
+            parents.add(event.parent_uid)
+        if event.parent_id is not None and event.parent_id != event.booking_id:
+            parents.add(f"i:{event.parent_id}")
+        root = chain_root(event)
+        if root is not None:
+            parents.add(root)
     return parents
 
 
-def _rule(appointment: AppointmentSide, chain: Chain) -> Rule | None:
+def _succeeded(chains: list[Chain], policy: Policy) -> list[Chain]:
+    """Put behind a booking that the host called off to be made anew the one that was made in its place.
+
+    Nothing links them where Cal.com made the second as a new booking (cal.diy #28543): the same person and event type,
+    made later, and nobody else who could be meant.
+    """
+    recalled = [chain for chain in chains if life_of(chain) is Life.RECALLED]
+    if not recalled:
+        return chains
+    claims = [(old, new) for old in recalled for new in chains if new is not old and _could_succeed(old, new, policy)]
+    olds, news = [id(old) for old, _ in claims], [id(new) for _, new in claims]
+    joined = [(old, new) for old, new in claims if olds.count(id(old)) == 1 and news.count(id(new)) == 1]
+    taken = {id(chain) for both in joined for chain in both}
+    return [chain for chain in chains if id(chain) not in taken] + [(*old, *new) for old, new in joined]
+
+
+def _could_succeed(old: Chain, new: Chain, policy: Policy) -> bool:
+    left, came = states(old[-1])[-1], new[0].heard[0]
+    types = {left.event.event_type_id, came.event.event_type_id} - {None}
+    return (
+        old[-1].seat == new[0].seat
+        and len(types) < 2  # noqa: PLR2004 - the same, or one of them not told
+        and order(came) > order(left)
+        and bool(set(_people_of(old, policy)) & set(_people_of(new, policy)))
+    )
+
+
+def _people_of(chain: Chain, policy: Policy) -> tuple[str, ...]:
+    return of_attendees(booking_facts(chain).attendees, policy.country)
+
+
+# --- the rungs --------------------------------------------------------------------------------------------------
+
+
+def _rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> Rule | None:
     for rule, holds in _RULES:
-        if holds(appointment, chain):
+        if holds(appointment, chain, policy):
             return rule
     return None
 
 
-def _booking_rule(appointment: AppointmentSide, chain: Chain) -> bool:
+def _booking_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
     uid, booking_id = links(appointment)
-    named = any(
-        (uid is not None and uid in (side.uid, heard.event.parent_uid))
-        or (booking_id is not None and booking_id in (heard.event.booking_id, heard.event.parent_id))
-        for side in chain
-        for heard in side.heard
-    )
-    return named and _fits_seat(appointment, chain)
+    if uid is None and booking_id is None:
+        return False
+    for side in chain:
+        for heard in side.heard:
+            event = heard.event
+            if (uid is not None and (uid == event.uid or uid in uids_named(event))) or (
+                booking_id is not None and booking_id in (event.booking_id, event.parent_id)
+            ):
+                return _fits_seat(appointment, chain, policy)
+    return False
 
 
-def _fits_seat(appointment: AppointmentSide, chain: Chain) -> bool:
+def _fits_seat(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
     """A uid with seats is shared by several people: the seat must be this one's, as far as one can tell."""
     seat = chain[-1].seat
-    if seat is None or _metadata_rule(appointment, chain):
+    if seat is None or _metadata_rule(appointment, chain, policy):
         return True
-    customer = appointment.heard[-1].event.appointment.customer
-    if customer is None or customer.email is None:
-        return True
-    return customer.email.strip().lower() == seat
+    people = _customer(appointment, policy)
+    attendees = _people_of(chain, policy) or of_attendees((Attendee(email=seat),), policy.country)
+    return not people or not attendees or bool(set(people) & set(attendees))
 
 
-def _metadata_rule(appointment: AppointmentSide, chain: Chain) -> bool:
+def _customer(appointment: AppointmentSide, policy: Policy) -> tuple[str, ...]:
+    for heard in reversed(appointment.heard):
+        people = of_customer(heard.event.appointment.customer, policy.country)
+        if people:
+            return people
+    return ()
+
+
+def _metadata_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:  # noqa: ARG001 - a rung
     return any(named_appointment(side) == appointment.appointment_id for side in chain)
 
 
-_RULES: Final[tuple[tuple[Rule, Callable[[AppointmentSide, Chain], bool]], ...]] = (
+def _attendee_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
+    """Same person, same start, at the same time: what both sides once agreed on, one of them may have moved since.
+
+    A side that names another partner is none of these: what it names is to be waited for.
+    """
+    if not policy.match_by_attendee or links(appointment) != (None, None) or _names_another(appointment, chain):
+        return False
+    booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
+    return any(_meet(here, there, policy) for here in _seen_of_appointment(appointment, policy) for there in booked)
+
+
+def _names_another(appointment: AppointmentSide, chain: Chain) -> bool:
+    """Tell whether the booking names another appointment. A series gives all of its occurrences the same metadata."""
+    for side in chain:
+        named = named_appointment(side)
+        if named not in (None, appointment.appointment_id):
+            return not any(heard.event.recurring for heard in side.heard)
+    return False
+
+
+class _Seen(Struct, frozen=True):
+    """Who was to come when, and from when until when a side said so (in the order of events)."""
+
+    starts_at: datetime
+    people: tuple[str, ...]
+    since: datetime
+    until: datetime | None
+
+
+def _meet(one: _Seen, other: _Seen, policy: Policy) -> bool:
+    if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:
+        return False
+    if not any(person in other.people for person in one.people):
+        return False
+    slack = timedelta(seconds=policy.window_seconds)  # clocks, and a move that reaches the sides one after the other
+    return (one.until is None or other.since <= one.until + slack) and (
+        other.until is None or one.since <= other.until + slack
+    )
+
+
+def _seen_of_appointment(side: AppointmentSide, policy: Policy) -> list[_Seen]:
+    found: list[_Seen] = []
+    people: tuple[str, ...] = ()
+    for heard in side.heard:
+        appointment = heard.event.appointment
+        people = of_customer(appointment.customer, policy.country) or people
+        found.append(_Seen(appointment.starts_at, people, order(heard)[0], None))
+    return _runs(found)
+
+
+def _seen_of_booking(side: BookingSide, policy: Policy) -> list[_Seen]:
+    found: list[_Seen] = []
+    people: tuple[str, ...] = ()
+    for heard in states(side):
+        event = heard.event
+        if event.attendees:
+            people = of_attendees(event.attendees, policy.country)
+        if event.starts_at is not None:
+            found.append(_Seen(event.starts_at, people, order(heard)[0], None))
+    return _runs(found)
+
+
+def _runs(found: list[_Seen]) -> list[_Seen]:
+    """Say until when each held: until the next that is another; the last holds still."""
+    runs: list[_Seen] = []
+    for seen in found:
+        if runs and (runs[-1].starts_at, runs[-1].people) == (seen.starts_at, seen.people):
+            continue
+        if runs:
+            runs[-1] = replace(runs[-1], until=seen.since)
+        runs.append(seen)
+    return runs
+
+
+_RULES: Final[tuple[tuple[Rule, Callable[[AppointmentSide, Chain, Policy], bool]], ...]] = (
     (Rule.BOOKING, _booking_rule),
     (Rule.METADATA, _metadata_rule),
+    (Rule.ATTENDEE, _attendee_rule),
 )
 
 
-def _ladder(appointments: list[AppointmentSide], chains: list[Chain]) -> list[Pair]:
+def _ladder(appointments: list[AppointmentSide], chains: list[Chain], policy: Policy) -> list[Pair]:
     """Go down the ladder; on each rung pair what has exactly one partner, and never pick between equals."""
     pairs: list[Pair] = []
     free_appointments, free_chains = list(appointments), list(chains)
     for rule, holds in _RULES:
-        claims = [(a, c) for a in free_appointments for c in free_chains if holds(a, c)]
+        claims = [(a, c) for a, c in _near(free_appointments, free_chains, policy) if holds(a, c, policy)]
         for group in _groups(claims):
-            chosen = _choose(group)
+            chosen = _choose(group, policy)
             if chosen is None:
                 names = _names(group)
                 for a in {id(a): a for a, _ in group}.values():
@@ -235,31 +393,51 @@ def _ladder(appointments: list[AppointmentSide], chains: list[Chain]) -> list[Pa
 
 Claim = tuple[AppointmentSide, Chain]
 
+#: More combinations than this are not all looked at: a long series has thousands, and nearly none share a key.
+_ALL_MAX: Final = 16
+
+
+def _near(appointments: list[AppointmentSide], chains: list[Chain], policy: Policy) -> Iterable[Claim]:
+    """Give the combinations that a rung could hold for: those that share a key."""
+    if len(appointments) * len(chains) <= _ALL_MAX:
+        return [(a, c) for a in appointments for c in chains]
+    by_key: dict[str, dict[int, Chain]] = {}
+    for chain in chains:
+        for key in {key for side in chain for heard in side.heard for key in keys_of_booking(heard, policy)}:
+            by_key.setdefault(key, {})[id(chain)] = chain
+    found: list[Claim] = []
+    for appointment in appointments:
+        keys = {key for heard in appointment.heard for key in keys_of_appointment(heard, policy)}
+        sharing = {at: chain for key in sorted(keys) for at, chain in by_key.get(key, {}).items()}
+        found.extend([(appointment, chain) for chain in chains if id(chain) in sharing])
+    return found
+
 
 def _groups(claims: list[Claim]) -> list[list[Claim]]:
     """Split claims into groups that have no side in common."""
-    groups: list[list[Claim]] = []
+    group_of: dict[int, list[Claim]] = {}
     for claim in claims:
-        touching = [g for g in groups if any(claim[0] is a or claim[1] is c for a, c in g)]
-        merged = [member for g in touching for member in g] + [claim]
-        groups = [g for g in groups if g not in touching] + [merged]
-    return groups
+        group = [claim]
+        for known in {id(g): g for side in claim if (g := group_of.get(id(side)))}.values():
+            group = known + group
+        group_of |= {id(side): group for member in group for side in member}
+    return list({id(group): group for group in group_of.values()}.values())
 
 
-def _choose(group: list[Claim]) -> list[Claim] | None:
+def _choose(group: list[Claim], policy: Policy) -> list[Claim] | None:
     """Pick the claims that stand out; None where two are equally good.
 
     The living come before the cancelled (an appointment that was booked anew), the same start before another.
     """
     chosen: list[Claim] = []
-    left = group
+    left = [(_merit(claim, policy), claim) for claim in group] if len(group) > 1 else [((), group[0])]
     while left:
-        best = min(_merit(claim) for claim in left)
-        top = [claim for claim in left if _merit(claim) == best]
+        best = min([merit for merit, _ in left])
+        top = [claim for merit, claim in left if merit == best]
         if any(_overlap(one, other) for i, one in enumerate(top) for other in top[i + 1 :]):
             return None
         chosen.extend(top)
-        left = [claim for claim in left if not any(_overlap(claim, taken) for taken in top)]
+        left = [(merit, claim) for merit, claim in left if not any(_overlap(claim, taken) for taken in top)]
     return chosen
 
 
@@ -267,15 +445,13 @@ def _overlap(one: Claim, other: Claim) -> bool:
     return one[0] is other[0] or one[1] is other[1]
 
 
-def _merit(claim: Claim) -> tuple[bool, bool, bool]:
+def _merit(claim: Claim, policy: Policy) -> tuple[bool, ...]:
     """Rank a claim, best first: equally alive, metadata agrees too, same start."""
     appointment, chain = claim
-    alive = appointment_life(appointment.heard[-1]).alive
-    starts_at = appointment.heard[-1].event.appointment.starts_at
-    booked = chain[-1].heard[-1]
-    same_start = booked.event.starts_at is not None and abs(booked.event.starts_at - starts_at) <= _SAME_START
-    both_alive = alive and booking_life(booked).alive
-    return (not both_alive, not _metadata_rule(appointment, chain), not same_start)
+    starts_at, booked = appointment.heard[-1].event.appointment.starts_at, booking_facts(chain).starts_at
+    both_alive = appointment_life(appointment.heard[-1]).alive and life_of(chain).alive
+    same_start = booked is not None and abs((booked - starts_at).total_seconds()) <= SAME_START_SECONDS
+    return (not both_alive, not _metadata_rule(appointment, chain, policy), not same_start)
 
 
 def _names(group: Iterable[Claim]) -> tuple[str, ...]:

@@ -1,13 +1,39 @@
 """A company's rules, as data."""
 
+from enum import StrEnum
+from typing import Final
+
 from msgspec import Struct
+
+
+class Waiting(StrEnum):
+    """What a booking counts for that waits for somebody and has no appointment in the app."""
+
+    FLAG = "flag"  # after its own window it is an orphan like any other
+    IGNORE = "ignore"  # it is nobody's business until the wait is over
+
+
+#: The fields in which two sides may differ.
+FIELDS: Final = ("starts_at", "ends_at", "status", "event_type_id")
 
 
 class Policy(Struct, frozen=True, kw_only=True):
     """How long a side may be alone, and what counts as equal."""
 
     window_seconds: float = 300.0
-    #: For bookings that wait for the host's confirmation or a payment: people take their time.
+    #: How long two known sides may differ; None: the window. A move reaches the two sides seconds apart.
+    settling_window_seconds: float | None = None
+    #: For bookings that wait for the host's word, or for another time that the host asked for: people take their time.
     unconfirmed_window_seconds: float = 86_400.0
+    unconfirmed: Waiting = Waiting.FLAG
+    #: For bookings that wait for their payment. One that is never paid is silently dropped by Cal.com.
+    unpaid_window_seconds: float = 86_400.0
+    unpaid: Waiting = Waiting.IGNORE
     #: Starts and ends that lie this close are equal.
     tolerance_seconds: float = 60.0
+    #: The fields that count; whether a side is there at all always does.
+    compared: tuple[str, ...] = FIELDS
+    #: The ladder's third rung: the same start and the same attendee's e-mail or phone.
+    match_by_attendee: bool = True
+    #: Where phone numbers without a country are at home (ISO 3166, two letters).
+    country: str = "DE"

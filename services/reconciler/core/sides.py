@@ -4,7 +4,7 @@ A side keeps events, not a running state, and everything else is computed from t
 cannot matter: a set has neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar, final
@@ -12,13 +12,17 @@ from typing import Final, TypeVar, final
 from msgspec import Struct
 
 from schemas.appointments import Appointment, AppointmentCancelled, AppointmentDeleted, AppointmentStatus
-from schemas.bookings import Attendee, BookingStatus
+from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.flags import AppointmentFacts, BookingFacts
 from services.reconciler.core.events import HeardAppointment, HeardBooking, event_id, order
 
 #: A side remembers its first and its latest events. The first ones carry the keys (Cal.com sends its metadata once).
 KEPT_FIRST: Final = 8
 KEPT_LAST: Final = 24
+#: What stands in the place of a uid where a body names its booking by the number alone.
+BY_NUMBER: Final = "id:"
+#: Of a booking of which only facts are known.
+UNKNOWN_STATUS: Final = "UNKNOWN"
 
 H = TypeVar("H", bound=HeardAppointment | HeardBooking)
 
@@ -27,14 +31,17 @@ class Life(StrEnum):
     """What a side's state amounts to."""
 
     LIVE = "live"
-    PENDING = "pending"
+    PENDING = "pending"  # waits for somebody's word
+    UNPAID = "unpaid"  # a booking that waits for its payment; Cal.com drops it silently if none comes
+    RECALLED = "recalled"  # called off by the host, who asks for another time: it may come back under a new uid
+    UNTOLD = "untold"  # only facts of a booking are known: it is there, or was
     CANCELLED = "cancelled"
     DELETED = "deleted"
 
     @property
     def alive(self) -> bool:
         """Tell whether somebody may still come."""
-        return self in (Life.LIVE, Life.PENDING)
+        return self in (Life.LIVE, Life.PENDING, Life.UNPAID)
 
 
 @final
@@ -95,10 +102,43 @@ def appointment_life(heard: HeardAppointment) -> Life:
 
 def booking_life(heard: HeardBooking) -> Life:
     """Say what one event of Cal.com makes of the booking (status map of the design)."""
-    status = heard.event.status
+    event = heard.event
+    status = event.status
+    if status is BookingStatus.ACCEPTED:
+        return Life.LIVE
+    if status is None:
+        return Life.UNTOLD
     if status is BookingStatus.CANCELLED or status is BookingStatus.REJECTED:
-        return Life.CANCELLED
-    return Life.PENDING if status is BookingStatus.PENDING else Life.LIVE
+        if event.next_uid is not None:
+            return Life.LIVE  # it was moved: it lives on under another uid
+        return Life.RECALLED if event.reschedule_requested else Life.CANCELLED
+    if status is BookingStatus.PENDING:
+        return Life.UNPAID if event.unpaid else Life.PENDING
+    return Life.LIVE
+
+
+def states(side: BookingSide) -> tuple[HeardBooking, ...]:
+    """Give the events that say what the booking is; facts of the timeline count only where there is nothing else."""
+    heard = side.heard
+    for one in heard:
+        if one.event.status is None:
+            return tuple([known for known in heard if known.event.status is not None]) or heard
+    return heard
+
+
+def paid_at(side: BookingSide) -> datetime | None:
+    """Say when it was first heard that the booking is paid."""
+    return min([one.received_at for one in side.heard if one.event.paid], default=None)
+
+
+def life_of(chain: tuple[BookingSide, ...]) -> Life:
+    """Say what a chain amounts to: its last uid is the one in force."""
+    head = chain[-1]
+    newest = head.heard[-1]
+    if newest.event.status is None:
+        newest = states(head)[-1]
+    life = booking_life(newest)
+    return Life.LIVE if life is Life.UNPAID and paid_at(head) is not None else life
 
 
 def appointment_facts(side: AppointmentSide) -> AppointmentFacts:
@@ -161,23 +201,30 @@ def named_appointment(side: BookingSide) -> str | None:
     return None
 
 
+_TOLD: Final = ("starts_at", "ends_at", "booking_id", "event_type_id", "title", "time_zone")
+
+
 def booking_facts(chain: tuple[BookingSide, ...]) -> BookingFacts:
     """Give the booking as last told. `chain` is sorted oldest first, its last uid is the one in force."""
     head = chain[-1]
-    newest = head.heard[-1].event
+    told = states(head)
+    newest = told[-1].event
     attendees: tuple[Attendee, ...] = newest.attendees
-    told = ("starts_at", "ends_at", "booking_id", "event_type_id", "title", "time_zone")
-    known = {name: getattr(newest, name) for name in told}
-    for heard in reversed(head.heard[:-1]):
-        attendees = attendees or heard.event.attendees
-        for name, value in known.items():
-            if value is None:
-                known[name] = getattr(heard.event, name)
+    known = {name: getattr(newest, name) for name in _TOLD}
+    if len(told) > 1:
+        for heard in reversed(told[:-1]):
+            attendees = attendees or heard.event.attendees
+            for name, value in known.items():
+                if value is None:
+                    known[name] = getattr(heard.event, name)
+    moved = newest.next_uid is not None
+    if moved:  # to where, nobody said
+        known |= {"starts_at": None, "ends_at": None, "booking_id": None}
     person = attendees[0] if attendees else Attendee()
     return BookingFacts(
-        uid=head.uid,
+        uid=newest.next_uid or head.uid,
         chain=uids(chain),
-        status=newest.status.value,
+        status=_word(newest),
         seat=head.seat,
         attendee_name=person.name,
         attendee_email=person.email,
@@ -187,19 +234,30 @@ def booking_facts(chain: tuple[BookingSide, ...]) -> BookingFacts:
     )
 
 
+def _word(newest: BookingEvent) -> str:
+    if newest.status is None:
+        return UNKNOWN_STATUS
+    return BookingStatus.ACCEPTED.value if newest.next_uid is not None else newest.status.value
+
+
 def uids(chain: tuple[BookingSide, ...]) -> tuple[str, ...]:
     """Give every uid of a chain, oldest first, those included that are known by name only."""
     names: dict[str, None] = {}
+    seat_ids = {heard.event.seat_id for side in chain if side.seat for heard in side.heard}
     for side in chain:
         for heard in side.heard:
-            if heard.event.parent_uid:
+            if heard.event.parent_uid and heard.event.parent_uid not in seat_ids:
                 names.setdefault(heard.event.parent_uid)
         names.pop(side.uid, None)
-        names[side.uid] = None
+        if not side.uid.startswith(BY_NUMBER):
+            names[side.uid] = None
+    for heard in chain[-1].heard:
+        if heard.event.next_uid:
+            names.setdefault(heard.event.next_uid)
     return tuple(names)
 
 
-def run_since(heard: tuple[H, ...], state: Callable[[H], object]) -> datetime:
+def run_since(heard: Sequence[H], state: Callable[[H], object]) -> datetime:
     """Give the receipt that began the present run of equal states, by the order of events.
 
     A side that repeats itself does not start a new window; one that changes does.
