@@ -102,7 +102,8 @@ kafka: setup ## Fetch Apache Kafka from Maven Central and run one node until Ctr
 	@exec $(PY) -m tests.support.kafka_server run
 
 .PHONY: schemas
-schemas: setup ## Make schemas/json and schemas/asyncapi.yaml anew from the Structs
+schemas: setup ## Make the examples, schemas/json, asyncapi.yaml and openapi.json anew from the Structs
+	@$(PY) -m tests.support.examples
 	@$(PY) -m schemas.generate
 
 .PHONY: lock

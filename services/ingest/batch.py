@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from schemas.answers import Fault
 from schemas.appointments import AppointmentEvent
 
 MOST_EVENTS: Final = 500
@@ -15,13 +16,6 @@ _event: Final = msgspec.json.Decoder(AppointmentEvent)
 _list: Final = msgspec.json.Decoder(list[Raw])
 _raw: Final = msgspec.json.Decoder(Raw)
 _anything: Final = msgspec.json.Decoder()
-
-
-class Fault(Struct, frozen=True):
-    """One thing that is wrong, and where: `$[3].appointment.starts_at`."""
-
-    path: str
-    message: str
 
 
 class Invalid(Exception):  # noqa: N818 - its fate is its name

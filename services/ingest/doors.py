@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas import topics
+from schemas.answers import Accepted, EventResult, Results
 from schemas.envelope import Delivery
 from services.companies.model import Purpose
 from services.companies.register import Register
@@ -18,7 +19,7 @@ from services.ingest import batch, signature, trace
 
 Ids = Callable[[], str]
 
-ACCEPTED: Final = b'{"status":"accepted"}'
+ACCEPTED: Final = msgspec.json.encode(Accepted())
 _LONGEST_CONTENT_TYPE: Final = 200
 
 
@@ -39,9 +40,13 @@ class Parcel(Struct, frozen=True):
 
 
 class Door(Protocol):
-    """Turns an arrival into what is to be kept. Raises signature.Rejected or batch.Invalid."""
+    """Turns an arrival into what is to be kept. Raises signature.Rejected or batch.Invalid.
+
+    `comes_again`: the sender repeats what was refused, so that it may be told to come later.
+    """
 
     name: str
+    comes_again: bool
 
     def take(self, arrival: Arrival) -> Parcel:
         """Check who sent it, and give what is to be kept."""
@@ -52,6 +57,7 @@ class CalcomDoor:
     """Everything that is signed is kept as it came, a PING and five bytes `false` too."""
 
     name = "calcom"
+    comes_again = False
 
     def __init__(self, register: Register, ids: Ids) -> None:
         """`ids` names envelopes: Cal.com gives its deliveries no id, and what the event is, is decided at decode."""
@@ -80,6 +86,7 @@ class AppointmentDoor:
     """Takes all events of a request or none; each becomes an envelope of its own, under its own id, in order."""
 
     name = "appointments"
+    comes_again = True
 
     def __init__(self, register: Register) -> None:
         """The events bring their ids."""
@@ -103,8 +110,8 @@ class AppointmentDoor:
             )
             for event in events
         ]
-        results = [{"id": event.event_id, "status": "accepted"} for event in events]
-        return Parcel(deliveries, msgspec.json.encode({"results": results}))
+        results = Results([EventResult(event.event_id) for event in events])
+        return Parcel(deliveries, msgspec.json.encode(results))
 
     def _authenticate(self, arrival: Arrival) -> None:
         """A signature counts before a token; whoever sends one is measured by it."""

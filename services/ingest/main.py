@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from services.companies.register import Register
 from services.ingest.app import create_app
+from services.ingest.guard import Limits
 from services.ingest.keeper import KafkaKeeper
 from services.plumbing import health as http
 from services.plumbing import kafka, postgres, telemetry
@@ -39,7 +40,12 @@ async def serve(
     health.unready("companies", "not read yet")
     health.unready("kafka", "not reached yet")
     app = create_app(
-        register, keeper, health, clock=clock or WallClock(), max_body_bytes=settings.ingest_max_body_bytes
+        register,
+        keeper,
+        health,
+        clock=clock or WallClock(),
+        max_body_bytes=settings.ingest_max_body_bytes,
+        limits=Limits(settings.ingest_events_per_second, settings.ingest_events_burst),
     )
     listener = listener or http.listen(settings.ingest_host, settings.ingest_port)
     telemetry.log().info(telemetry.SERVICE_STARTED, service="ingest", address=listener.getsockname()[:2])

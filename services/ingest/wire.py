@@ -11,6 +11,7 @@ Headers = dict[bytes, bytes]
 
 #: A body that takes longer to come is given up; nobody's window began with it.
 READ_SECONDS: Final = 20.0
+_LONGEST_LENGTH: Final = 18
 
 
 class TooLargeError(Exception):
@@ -75,4 +76,4 @@ async def _read(receive: Receive, most_bytes: int) -> bytes:
 
 def _declared(headers: Headers) -> int:
     length = headers.get(b"content-length", b"0")
-    return int(length) if length.isdigit() else 0
+    return int(length[:_LONGEST_LENGTH]) if length.isdigit() else 0

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from services.plumbing.http_protocol import BoundedHttp
 from services.plumbing.lifecycle import bounded
 
 
@@ -99,7 +100,8 @@ async def serve(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(stop_seconds),
-        http="httptools",
+        http=BoundedHttp,
+        ws="none",
         loop="none",
     )
     server = _Server(config)

@@ -22,7 +22,15 @@ STOP_SECONDS: Final = 9.0
 #: What was cut short gets so long to close what it holds.
 CUT_SECONDS: Final = 4.0
 #: Errors that pass: the other end is away, and comes back.
-PASSING: Final = (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+#: InternalClientError is what asyncpg makes of a server that says goodbye between two statements.
+PASSING: Final = (
+    KafkaError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 
 async def bounded(work: Coroutine[Any, Any, T], seconds: float) -> T | None:

@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notifier_port: Port
     ingest_max_body_bytes: Count
     ingest_produce_timeout_seconds: Positive
+    ingest_events_per_second: Positive
+    ingest_events_burst: Count
     companies_refresh_seconds: Positive
     batch_max_records: Count
     probe_interval_seconds: Positive

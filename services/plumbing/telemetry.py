@@ -33,9 +33,17 @@ SETTING_UNKNOWN: Final = "setting.unknown"  # a variable with our prefix that me
 ingest_requests = Counter("reconcal_ingest_requests", "Requests at the front door.", ["door", "status"])
 ingest_seconds = Histogram(
     "reconcal_ingest_seconds",
-    "From the first byte of a request to its answer.",
+    "From the first byte of a request to its answer, without the time that a webhook over the limit was let wait.",
     ["door"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+ingest_slowed = Counter(
+    "reconcal_ingest_slowed",
+    "Webhooks of Cal.com over their company's limit: taken, and answered `late`, or `at_once` where too many wait.",
+    ["answered"],
+)
+http_refused = Counter(
+    "reconcal_http_refused", "Connections whose bytes were no request, or too much of one.", ["status"]
 )
 batches = Counter("reconcal_batches", "Transactions of the reconciler.")
 batch_seconds = Histogram(

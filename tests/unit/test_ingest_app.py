@@ -1,91 +1,37 @@
 """The doors over ASGI: what is answered, and what is kept."""
 
-import base64
 import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
-import httpx
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
-from schemas.envelope import Delivery
-from services.companies.model import Purpose, Secret
-from services.companies.register import Register, _Snapshot
-from services.ingest.app import create_app
-from services.plumbing.health import Health
-from tests.support.keeper import MemoryKeeper
+from services.ingest import app as application
+from services.ingest.guard import Limits
+from tests.support.doors import APP, CALCOM, NOW, OLD, PING, TOKEN, Doors
 
-NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-CALCOM, OLD, TOKEN = "a secret at cal.com", "the secret before it", "rct_token"
-APP = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
-PING = b'{"triggerEvent":"PING"}'
 LIMIT = 2000
-
-
-class StillClock:
-    """It is always NOW."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-
-class Doors:
-    """The application with one company, `acme`, and its keeper."""
-
-    def __init__(self) -> None:
-        self.keeper = MemoryKeeper()
-        self.register = Register()
-        self.health = Health()
-        numbers = count(1)
-        app = create_app(
-            self.register,
-            self.keeper,
-            self.health,
-            clock=StillClock(),
-            max_body_bytes=LIMIT,
-            ids=lambda: f"delivery-{next(numbers)}",
-        )
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
-
-    def load(self) -> None:
-        secrets: dict[tuple[str, str], tuple[Secret, ...]] = {
-            ("acme", Purpose.CALCOM_WEBHOOK): (
-                Secret(CALCOM.encode(), None),
-                Secret(OLD.encode(), NOW.replace(hour=10)),
-            ),
-            ("acme", Purpose.APP_WEBHOOK): (Secret(APP.encode(), None),),
-            ("acme", Purpose.INGEST_TOKEN): (Secret(TOKEN.encode(), None), Secret(b"rct_expired", NOW)),
-        }
-        self.register._now = _Snapshot(1, {}, {}, secrets, {})
-
-    async def calcom(
-        self, body: bytes = PING, *, secret: str = CALCOM, path: str = "/webhooks/calcom/acme", **headers: str
-    ) -> httpx.Response:
-        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        named = {key.replace("_", "-"): value for key, value in headers.items()}
-        return await self.client.post(path, content=body, headers={"X-Cal-Signature-256": signature} | named)
-
-    async def app(self, body: bytes, *, token: str = TOKEN, path: str = "/events/appointments/acme") -> httpx.Response:
-        return await self.client.post(path, content=body, headers={"Authorization": f"Bearer {token}"})
-
-    @property
-    def kept(self) -> list[Delivery]:
-        return self.keeper.kept
+#: So slow that nothing comes back while a test runs.
+TWO_EVENTS = Limits(0.001, 2)
 
 
 @pytest.fixture
 async def doors() -> AsyncIterator[Doors]:
-    made = Doors()
+    made = Doors(max_body_bytes=LIMIT)
+    made.load()
+    yield made
+    await made.client.aclose()
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[Doors]:
+    """Doors that take two events of a company, and the next after a quarter of an hour."""
+    made = Doors(limits=TWO_EVENTS)
     made.load()
     yield made
     await made.client.aclose()
@@ -129,9 +75,9 @@ async def test_an_unknown_company_is_answered_like_a_bad_signature(doors: Doors)
         await doors.calcom(path="/webhooks/calcom/acme/more"),
         await doors.client.post("/webhooks/calcom/acme", content=PING),
         await doors.client.post("/webhooks/calcom/acme", headers={"X-Cal-Signature-256": "no-secret-provided"}),
-        await doors.app(b"[]", token="wrong"),
-        await doors.app(b"[]", token="rct_expired"),
-        await doors.app(b"[]", path="/events/appointments/other"),
+        await doors.appointments(b"[]", token="wrong"),
+        await doors.appointments(b"[]", token="rct_expired"),
+        await doors.appointments(b"[]", path="/events/appointments/other"),
     ]
     assert {(one.status_code, one.content, str(one.headers)) for one in answers} == {
         (401, b'{"error":"unauthorized"}', str(answers[0].headers))
@@ -154,6 +100,10 @@ async def test_only_a_post_comes_in(doors: Doors, method: str, path: str) -> Non
 async def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(doors: Doors) -> None:
     assert (await doors.calcom(b"x" * LIMIT)).status_code == 202
     assert (await doors.calcom(b"x" * (LIMIT + 1))).status_code == 413
+
+
+async def test_a_length_beyond_all_numbers_is_too_large(doors: Doors) -> None:
+    assert (await doors.calcom(content_length="9" * 5000)).status_code == 413
 
 
 async def test_a_streamed_body_is_not_read_past_the_limit(doors: Doors) -> None:
@@ -192,7 +142,7 @@ async def test_a_valid_trace_goes_on_and_another_begins_anew(doors: Doors) -> No
 @pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), OSError("gone"), RuntimeError("ours")])
 async def test_what_could_not_be_kept_is_asked_for_again(doors: Doors, error: Exception) -> None:
     doors.keeper.away = error
-    for answer in (await doors.calcom(), await doors.app(json.dumps(event()).encode())):
+    for answer in (await doors.calcom(), await doors.appointments(json.dumps(event()).encode())):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
@@ -224,12 +174,77 @@ async def test_an_error_of_ours_is_logged_with_where_it_happened(doors: Doors) -
     assert (lines[0]["exc_info"], lines[0]["log_level"]) == (error, "error")
 
 
+# --- more than a company's share ----------------------------------------------------------------------------------
+
+
+async def test_a_booking_app_over_its_share_is_told_when_to_come_again(narrow: Doors) -> None:
+    body = json.dumps([event(1), event(2)]).encode()
+    assert (await narrow.appointments(body)).status_code == 202
+    answer = await narrow.appointments(json.dumps(event(3)).encode())
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1000")
+    assert answer.json() == {"error": "too many events; please come again in 1000 s"}
+    assert [one.ce_id for one in narrow.kept] == ["evt_1", "evt_2"]
+
+
+async def test_more_events_than_the_burst_come_in_after_a_quiet_time(narrow: Doors) -> None:
+    body = json.dumps([event(number) for number in range(5)]).encode()
+    assert (await narrow.appointments(body)).status_code == 202
+    assert (await narrow.appointments(body)).headers["retry-after"] == "2000"
+
+
+async def test_a_webhook_over_the_share_is_kept_and_answered_late(narrow: Doors) -> None:
+    assert [(await narrow.calcom()).status_code for _ in range(4)] == [202] * 4
+    assert [one.received_at for one in narrow.kept] == [NOW] * 4
+    assert narrow.clock.waited_seconds == [2.0, 2.0]
+
+
+async def test_a_webhook_that_could_not_be_kept_is_not_slowed(narrow: Doors) -> None:
+    narrow.keeper.away = TimeoutError()
+    assert [(await narrow.calcom()).status_code for _ in range(4)] == [503] * 4
+    assert narrow.clock.waited_seconds == []
+
+
+async def test_beyond_so_many_slow_answers_the_next_comes_at_once(
+    narrow: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "MOST_SLOWED", 0)
+    assert [(await narrow.calcom()).status_code for _ in range(3)] == [202] * 3
+    assert narrow.clock.waited_seconds == []
+    metrics = (await narrow.client.get("/metrics")).text
+    assert 'reconcal_ingest_slowed_total{answered="at_once"}' in metrics
+
+
+async def test_the_share_of_a_door_is_its_own(narrow: Doors) -> None:
+    for _ in range(10):
+        await narrow.calcom()
+    assert (await narrow.appointments(json.dumps(event()).encode())).status_code == 202
+
+
+async def test_who_is_not_known_takes_nothing_of_the_share(narrow: Doors) -> None:
+    body = json.dumps(event()).encode()
+    for _ in range(5):
+        assert (await narrow.appointments(body, token="wrong")).status_code == 401
+        assert (await narrow.calcom(secret="wrong")).status_code == 401
+    assert (await narrow.appointments(body)).status_code == 202
+    await narrow.calcom()
+    assert narrow.clock.waited_seconds == []
+
+
+async def test_a_flood_of_refusals_leaves_one_line_a_second(narrow: Doors) -> None:
+    body = json.dumps([event(1), event(2)]).encode()
+    with capture_logs() as lines:
+        for _ in range(5):
+            await narrow.appointments(body)
+    refused = [one["log_level"] for one in lines if one["status"] == 429]
+    assert (len(refused), refused[0], set(refused[1:])) == (4, "warning", {"debug"})
+
+
 # --- the booking app's door ---------------------------------------------------------------------------------------
 
 
 async def test_an_event_is_kept_under_its_own_id(doors: Doors) -> None:
     body = json.dumps(event(), indent=1).encode()
-    answer = await doors.app(body)
+    answer = await doors.appointments(body)
     assert (answer.status_code, answer.json()) == (202, {"results": [{"id": "evt_1", "status": "accepted"}]})
     [kept] = doors.kept
     assert (kept.topic, kept.ce_id, kept.ce_type) == ("app.appointments.v1", "evt_1", "reconcal.appointment")
@@ -238,26 +253,26 @@ async def test_an_event_is_kept_under_its_own_id(doors: Doors) -> None:
 
 async def test_the_same_id_again_is_accepted(doors: Doors) -> None:
     body = json.dumps(event()).encode()
-    assert [(await doors.app(body)).status_code for _ in range(2)] == [202, 202]
+    assert [(await doors.appointments(body)).status_code for _ in range(2)] == [202, 202]
     assert [one.ce_id for one in doors.kept] == ["evt_1", "evt_1"]
 
 
 async def test_a_batch_is_kept_in_its_order_one_envelope_an_event(doors: Doors) -> None:
-    answer = await doors.app(json.dumps([event(number) for number in (3, 1, 2)]).encode())
+    answer = await doors.appointments(json.dumps([event(number) for number in (3, 1, 2)]).encode())
     assert [one["id"] for one in answer.json()["results"]] == ["evt_3", "evt_1", "evt_2"]
     assert [one.ce_id for one in doors.kept] == ["evt_3", "evt_1", "evt_2"]
     assert [json.loads(one.body)["appointment"]["id"] for one in doors.kept] == ["3", "1", "2"]
 
 
 async def test_one_bad_event_of_a_batch_takes_none(doors: Doors) -> None:
-    answer = await doors.app(json.dumps([event(1), event(2, starts_at="tomorrow")]).encode())
+    answer = await doors.appointments(json.dumps([event(1), event(2, starts_at="tomorrow")]).encode())
     assert answer.status_code == 422
     assert [one["path"] for one in answer.json()["errors"]] == ["$[1].appointment.starts_at"]
     assert doors.kept == []
 
 
 async def test_who_is_not_known_learns_nothing_of_its_mistakes(doors: Doors) -> None:
-    assert (await doors.app(b"not json", token="wrong")).status_code == 401
+    assert (await doors.appointments(b"not json", token="wrong")).status_code == 401
 
 
 async def test_a_standard_webhook_opens_without_a_token(doors: Doors) -> None:

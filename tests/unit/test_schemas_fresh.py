@@ -1,5 +1,6 @@
 """The made files under schemas/ are what the Structs say, and hold water."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,23 @@ import jsonschema
 import msgspec
 import pytest
 import yaml
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from schemas import generate, topics
 from schemas.appointments import Appointment, AppointmentCreated, AppointmentStatus, Customer
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.commands import Resolve
 from schemas.dead_letters import DeadLetter
+from schemas.door_docs import COMPANY_ID, MOST_EVENTS, openapi
 from schemas.envelope import Delivery
 from schemas.flags import AppointmentFacts, Flag, FlagType, Inconsistency, Kind, Why
+from schemas.observations import Observation
 from schemas.topic_docs import HEADERS, TOPICS
+from services.companies import checks
+from services.ingest import batch
 
+#: AsyncAPI's own schema of its documents, see the README beside it.
+ASYNCAPI_3 = Path(__file__).parents[1] / "support" / "vendored" / "asyncapi" / "3.0.0.json"
 AT = datetime(2026, 12, 1, 9, tzinfo=UTC)
 ID = UUID(int=7)
 APPOINTMENT = AppointmentCreated(
@@ -41,6 +49,7 @@ EXAMPLES = {
         status=BookingStatus.ACCEPTED,
         attendees=(Attendee(email="mia@example.com"),),
     ),
+    "observation": Observation(id="obs_1", observed_at=AT, booking={"uid": "bFJe", "status": "accepted"}),
     "command": Resolve(id="c1", record_id=ID, version=3, actor="mia", issued_at=AT, reason="seen"),
     "flag": Flag(
         id=ID,
@@ -122,6 +131,40 @@ def test_every_topic_is_described_once() -> None:
     assert sorted(doc.topic for doc in TOPICS if doc.action == "receive") == sorted(topics.INPUTS)
 
 
+def test_the_asyncapi_is_what_asyncapi_says_it_must_be() -> None:
+    validator = jsonschema.Draft7Validator(msgspec.json.decode(ASYNCAPI_3.read_bytes()))
+    document = yaml.safe_load((generate.HERE / "asyncapi.yaml").read_text("utf-8"))
+    validator.validate(document)
+    del document["operations"]["receive_bookings"]["action"]
+    assert not validator.is_valid(document)
+
+
+def test_the_openapi_is_what_openapi_says_it_must_be() -> None:
+    document = msgspec.json.decode((generate.HERE / "openapi.json").read_bytes())
+    OpenAPIV31SpecValidator(document).validate()
+    document["paths"]["/webhooks/calcom/{company_id}"]["parameters"] = []
+    assert not OpenAPIV31SpecValidator(document).is_valid()
+
+
+def test_the_openapi_says_what_holds_at_the_doors() -> None:
+    assert MOST_EVENTS == batch.MOST_EVENTS
+    assert re.search(COMPANY_ID, checks.company_id("Acme_1-x"))
+    paths = openapi()["paths"]
+    answers = {path: sorted(item["post"]["responses"]) for path, item in paths.items() if "post" in item}
+    assert answers == {
+        "/webhooks/calcom/{company_id}": ["202", "400", "401", "413", "431", "503"],
+        "/events/appointments/{company_id}": ["202", "400", "401", "413", "422", "429", "431", "503"],
+    }
+
+
+def test_the_examples_of_the_openapi_are_what_its_schemas_say() -> None:
+    document = openapi()
+    shown = list(_shown(document["paths"]))
+    assert len(shown) > 20
+    for schema, value in shown:
+        jsonschema.Draft202012Validator(schema | {"components": document["components"]}).validate(value)
+
+
 def test_every_reference_of_the_asyncapi_leads_somewhere() -> None:
     document = yaml.safe_load((generate.HERE / "asyncapi.yaml").read_text("utf-8"))
     references = list(_references(document))
@@ -136,6 +179,21 @@ def test_an_operation_speaks_of_its_own_channels_messages() -> None:
         assert operation["action"] in {"send", "receive"}
         for message in operation["messages"]:
             assert message["$ref"].startswith(operation["channel"]["$ref"] + "/messages/")
+
+
+def _shown(node: Any) -> Any:
+    """Give each schema that has examples beside it, with each of those."""
+    if isinstance(node, dict):
+        if "schema" in node:
+            examples = [one["value"] for one in node.get("examples", {}).values()]
+            yield from (
+                (node["schema"], value) for value in [*examples, *([node["example"]] if "example" in node else [])]
+            )
+        for value in node.values():
+            yield from _shown(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _shown(item)
 
 
 def _references(node: Any) -> Any:
