@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from services.cli.company_output import show_added, show_companies
+from services.cli.company_rules import chosen_of, rules
 from services.cli.company_work import on, on_with_vault, rotate, secret_in, vault_of
 from services.cli.contacts import LANGUAGES, ROLES, contacts, contacts_of
 from services.cli.context import company_argument, database_settings, json_option, located, run
@@ -35,9 +36,8 @@ companies.add_command(contacts)
 @company_argument
 @located
 @click.option("--name", required=True, help="The company's name, as people know it.")
-@click.option("--window-seconds", type=float, help="How long one side may be alone. [default: 300]")
-@click.option("--unconfirmed-window-seconds", type=float, help="The same for unconfirmed bookings. [default: 86400]")
 @click.option("--time-zone", help="IANA zone of the times in mails. [default: Europe/Berlin]")
+@rules
 @click.option("--webhook-secret", help="Cal.com's webhook secret; generated if not given.")
 @click.option("--app-webhook-secret", help="Standard Webhooks secret (whsec_...) of the app; generated if not given.")
 @click.option("--ingest-token", help="Bearer token of the app; generated if not given.")
@@ -66,7 +66,7 @@ def add(
     """Add a company; shows its secrets once, and what to enter at Cal.com."""
     from services.companies import admin  # noqa: PLC0415
 
-    chosen = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
+    chosen = {_FIELDS.get(name, name): value for name, value in chosen_of(given).items()}
     new = admin.NewCompany(
         company_id=company_id,
         contacts=tuple(contacts_of(people, roles, languages)),
@@ -88,9 +88,8 @@ _FIELDS: Final = {"webhook_secret": "calcom_webhook", "app_webhook_secret": "app
 @company_argument
 @located
 @click.option("--name", help="The company's name.")
-@click.option("--window-seconds", type=float, help="How long one side may be alone.")
-@click.option("--unconfirmed-window-seconds", type=float, help="The same for unconfirmed bookings.")
 @click.option("--time-zone", help="IANA zone of the times in mails.")
+@rules
 @click.option("--calcom-base-url", help="Cal.com's API.")
 @click.option("--calcom-api-key-file", type=_a_file, help="File with a Cal.com API key; replaces the present one.")
 @json_option
@@ -107,7 +106,7 @@ def set_(
     from services.companies import admin  # noqa: PLC0415
     from services.companies.model import Purpose  # noqa: PLC0415
 
-    changes = admin.Changes(**{name: value for name, value in given.items() if value is not None})
+    changes = admin.Changes(**chosen_of(given))
     settings, key = database_settings(data_dir, config), secret_in(calcom_api_key_file)
 
     async def change(connection: "Connection") -> "Company":

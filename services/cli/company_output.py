@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from services.companies.model import Company
     from services.plumbing.settings import Settings
 
-#: What to tick at Cal.com. Those after the fifth change no record yet; they are kept for what is to come.
+#: What to tick at Cal.com: whatever changes a booking, and the facts that a timeline is better for.
 TRIGGERS: Final = (
     "BOOKING_CREATED",
     "BOOKING_REQUESTED",
@@ -35,10 +35,19 @@ def show_companies(found: "Sequence[Company]", *, as_json: bool) -> None:
         return
     from services.cli.output import console, table  # noqa: PLC0415
 
-    shown = table("Companies", "id", "name", "time zone", ">window", ">unconfirmed", "Cal.com")
+    shown = table("Companies", "id", "name", "time zone", ">window", "unconfirmed", "unpaid", "compared", "by person")
     for company in found:
-        windows = (f"{company.window_seconds:g} s", f"{company.unconfirmed_window_seconds:g} s")
-        shown.add_row(company.company_id, company.name, company.time_zone, *windows, company.calcom_base_url)
+        settling = "" if company.settling_window_seconds is None else f" / {company.settling_window_seconds:g} s"
+        shown.add_row(
+            company.company_id,
+            company.name,
+            f"{company.time_zone} ({company.country})",
+            f"{company.window_seconds:g} s{settling}",
+            f"{company.unconfirmed_policy} after {company.unconfirmed_window_seconds:g} s",
+            f"{company.unpaid_policy} after {company.unpaid_window_seconds:g} s",
+            ", ".join(company.compared_fields),
+            "yes" if company.match_by_attendee else "no",
+        )
     console().print(shown if found else "No companies yet: `reconcal companies add` makes one.")
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from services.companies import checks, rows
 from services.companies.checks import CompanyError as CompanyError  # noqa: PLC0414 - callers catch it from here
-from services.companies.model import MOST_ACTIVE, Company, Contact, Purpose
+from services.companies.model import COMPARED, MOST_ACTIVE, Company, Contact, Purpose, Waiting
 from services.plumbing.postgres import Connection
 from services.plumbing.secrets import Vault
 
@@ -32,8 +32,15 @@ class NewCompany(Struct, frozen=True, kw_only=True):
     company_id: str
     name: str
     time_zone: str = "Europe/Berlin"
+    country: str | None = None  # None: that of the time zone
     window_seconds: float = 300.0
-    unconfirmed_window_seconds: float = 86400.0
+    settling_window_seconds: float | None = None
+    unconfirmed_window_seconds: float = 86_400.0
+    unconfirmed_policy: str = Waiting.FLAG
+    unpaid_window_seconds: float = 86_400.0
+    unpaid_policy: str = Waiting.IGNORE
+    compared_fields: tuple[str, ...] = COMPARED
+    match_by_attendee: bool = True
     calcom_base_url: str = "https://api.cal.com/v2"
     contacts: tuple[NewContact, ...] = ()
     calcom_webhook: str | None = None
@@ -47,8 +54,15 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str | UnsetType = UNSET
     time_zone: str | UnsetType = UNSET
+    country: str | UnsetType = UNSET
     window_seconds: float | UnsetType = UNSET
+    settling_window_seconds: float | UnsetType | None = UNSET
     unconfirmed_window_seconds: float | UnsetType = UNSET
+    unconfirmed_policy: str | UnsetType = UNSET
+    unpaid_window_seconds: float | UnsetType = UNSET
+    unpaid_policy: str | UnsetType = UNSET
+    compared_fields: tuple[str, ...] | UnsetType = UNSET
+    match_by_attendee: bool | UnsetType = UNSET
     calcom_base_url: str | UnsetType = UNSET
 
 
@@ -176,19 +190,24 @@ def _checked(new: NewCompany | Company) -> Company:
         company_id=checks.company_id(new.company_id),
         name=checks.name(new.name),
         time_zone=checks.time_zone(new.time_zone),
+        country=checks.country(new.country, new.time_zone),
         window_seconds=checks.seconds(new.window_seconds, "window_seconds"),
+        settling_window_seconds=None
+        if new.settling_window_seconds is None
+        else checks.seconds(new.settling_window_seconds, "settling_window_seconds"),
         unconfirmed_window_seconds=checks.seconds(new.unconfirmed_window_seconds, "unconfirmed_window_seconds"),
+        unconfirmed_policy=checks.waiting(new.unconfirmed_policy, "unconfirmed_policy"),
+        unpaid_window_seconds=checks.seconds(new.unpaid_window_seconds, "unpaid_window_seconds"),
+        unpaid_policy=checks.waiting(new.unpaid_policy, "unpaid_policy"),
+        compared_fields=checks.compared(new.compared_fields),
+        match_by_attendee=new.match_by_attendee,
         calcom_base_url=checks.base_url(new.calcom_base_url),
     )
 
 
-_INSERT: Final = """
-INSERT INTO companies (company_id, name, time_zone, window_seconds, unconfirmed_window_seconds, calcom_base_url)
-VALUES ($1, $2, $3, $4, $5, $6)"""
-_UPDATE: Final = """
-UPDATE companies SET
-  name = $2, time_zone = $3, window_seconds = $4, unconfirmed_window_seconds = $5, calcom_base_url = $6
-WHERE company_id = $1"""
+_VALUES: Final = ", ".join(f"${number}" for number, _ in enumerate(Company.__struct_fields__, 1))
+_INSERT: Final = f"INSERT INTO companies ({rows.COLUMNS}) VALUES ({_VALUES})"  # noqa: S608 - a program's constants
+_UPDATE: Final = f"UPDATE companies SET ({rows.COLUMNS}) = ROW ({_VALUES}) WHERE company_id = $1"  # noqa: S608
 _RETIRE: Final = """
 UPDATE company_secrets SET expires_at = $3
 WHERE company_id = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"""
@@ -217,9 +236,7 @@ async def _there(conn: Conn, company_id: str) -> Company:
     return rows.company(row)
 
 
-_ONE: Final = """
-SELECT company_id, name, time_zone, window_seconds, unconfirmed_window_seconds, calcom_base_url
-FROM companies WHERE company_id = $1 AND removed_at IS NULL"""
+_ONE: Final = f"SELECT {rows.COLUMNS} FROM companies WHERE company_id = $1 AND removed_at IS NULL"  # noqa: S608
 
 
 async def _put_secret(conn: Conn, vault: Vault, company_id: str, purpose: Purpose, secret: str) -> None:

@@ -5,11 +5,14 @@ import binascii
 import math
 import re
 from email.utils import getaddresses
+from importlib import resources
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from services.companies.model import Language, Purpose, Role
+import phonenumbers
+
+from services.companies.model import COMPARED, Language, Purpose, Role, Waiting
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _EMAIL: Final = re.compile(r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -18,6 +21,8 @@ _LEAST_BYTES: Final = 16
 _LONGEST_WINDOW_SECONDS: Final = 366 * 86400
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
+#: Of a zone that has no country, such as UTC.
+_HOME: Final = "DE"
 
 
 class CompanyError(Exception):
@@ -44,6 +49,38 @@ def time_zone(given: str) -> str:
     if given not in available_timezones():
         raise CompanyError(f"time_zone: {given!r} is not in the IANA database; Europe/Berlin is")
     return given
+
+
+def country(given: str | None, zone: str) -> str:
+    """Check where phone numbers are at home; where it is not said, the time zone's is meant."""
+    if given is None:
+        return _home_of(zone)
+    code = given.strip().upper()
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise CompanyError(f"country: {given!r} is no country of two letters (ISO 3166); DE and AT are")
+    return code
+
+
+def _home_of(zone: str) -> str:
+    lines = resources.files("tzdata.zoneinfo").joinpath("zone.tab").read_text("utf-8").splitlines()
+    fields = (line.split("\t") for line in lines if not line.startswith("#"))
+    return next((field[0] for field in fields if field[2] == zone), _HOME)
+
+
+def waiting(given: str, field: str) -> Waiting:
+    """Check what a booking counts for that waits."""
+    try:
+        return Waiting(given)
+    except ValueError:
+        raise CompanyError(f"{field}: {given!r} is none of {', '.join(Waiting)}") from None
+
+
+def compared(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Check which fields count, and give each once, in the order of COMPARED."""
+    unknown = [one for one in given if one not in COMPARED]
+    if unknown:
+        raise CompanyError(f"compared_fields: {unknown[0]!r} is none of {', '.join(COMPARED)}")
+    return tuple(one for one in COMPARED if one in given)
 
 
 def seconds(given: float, field: str) -> float:

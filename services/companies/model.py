@@ -35,15 +35,33 @@ class Language(StrEnum):
     EN = "en"
 
 
+#: The fields in which the two sides of an appointment may differ.
+COMPARED: Final = ("starts_at", "ends_at", "status", "event_type_id")
+
+
+class Waiting(StrEnum):
+    """What a booking counts for that waits for somebody and has no appointment in the app."""
+
+    FLAG = "flag"  # after its own window it is an orphan like any other
+    IGNORE = "ignore"  # it is nobody's business until the wait is over
+
+
 class Company(Struct, frozen=True, kw_only=True):
-    """One tenant and its rules."""
+    """One tenant and its rules; the fields are the columns of `companies`, in this order."""
 
     company_id: str
     name: str
-    time_zone: str
-    window_seconds: float
-    unconfirmed_window_seconds: float
-    calcom_base_url: str
+    time_zone: str = "Europe/Berlin"
+    country: str = "DE"  # where phone numbers without a country are at home: ISO 3166, two letters
+    window_seconds: float = 300.0
+    settling_window_seconds: float | None = None  # how long two known sides may differ; None: the window
+    unconfirmed_window_seconds: float = 86_400.0
+    unconfirmed_policy: Waiting = Waiting.FLAG
+    unpaid_window_seconds: float = 86_400.0
+    unpaid_policy: Waiting = Waiting.IGNORE
+    compared_fields: tuple[str, ...] = COMPARED
+    match_by_attendee: bool = True
+    calcom_base_url: str = "https://api.cal.com/v2"
 
 
 class Contact(Struct, frozen=True, kw_only=True):

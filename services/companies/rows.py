@@ -5,15 +5,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from services.companies.model import Company, Contact, Language, Purpose, Role
 from services.plumbing.postgres import Pool
 
 _COUNTER: Final = "SELECT value FROM change_counters WHERE name = 'companies'"
-COMPANIES: Final = """
-SELECT company_id, name, time_zone, window_seconds, unconfirmed_window_seconds, calcom_base_url
-FROM companies WHERE removed_at IS NULL ORDER BY company_id"""
+COLUMNS: Final = ", ".join(Company.__struct_fields__)
+COMPANIES: Final = f"SELECT {COLUMNS} FROM companies WHERE removed_at IS NULL ORDER BY company_id"  # noqa: S608 - constants
 _SECRETS: Final = """
 SELECT company_id, secret_id, purpose, ciphertext, expires_at
 FROM company_secrets JOIN companies USING (company_id) WHERE removed_at IS NULL
@@ -57,14 +56,8 @@ async def read(pool: Pool, *, unless: int) -> Found | None:
 
 def company(row: Mapping[str, Any]) -> Company:
     """Read a row of `companies`."""
-    return Company(
-        company_id=row["company_id"],
-        name=row["name"],
-        time_zone=row["time_zone"],
-        window_seconds=row["window_seconds"],
-        unconfirmed_window_seconds=row["unconfirmed_window_seconds"],
-        calcom_base_url=row["calcom_base_url"],
-    )
+    found = {name: row[name] for name in Company.__struct_fields__}
+    return convert(found, Company)
 
 
 def contact(row: Mapping[str, Any]) -> Contact:

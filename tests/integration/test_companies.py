@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from services.companies import admin
 from services.companies.admin import Changes, CompanyError, NewCompany, NewContact
-from services.companies.model import Purpose
+from services.companies.model import COMPARED, Purpose, Waiting
 from services.companies.register import Register
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
@@ -200,3 +200,41 @@ async def test_who_follows_is_told_of_every_change(pool: Pool) -> None:
     assert register.company("acme") is not None
     stop.set()
     await asyncio.wait_for(following, 5)
+
+
+async def test_a_companys_rules_are_what_was_set_and_the_register_follows(pool: Pool) -> None:
+    register = Register()
+    await add(pool, time_zone="Europe/Vienna")
+    await register.refresh(pool, VAULT)
+    known = register.company("acme")
+    assert known is not None
+    assert (known.country, known.compared_fields, known.unpaid_policy) == ("AT", COMPARED, Waiting.IGNORE)
+    changes = Changes(
+        country="ch",
+        settling_window_seconds=60,
+        unconfirmed_policy="ignore",
+        compared_fields=("status", "starts_at"),
+        match_by_attendee=False,
+    )
+    async with pool.acquire() as conn:
+        changed = await admin.set_company(conn, "acme", changes)
+    assert await register.refresh(pool, VAULT)
+    assert register.company("acme") == changed
+    assert (changed.country, changed.settling_window_seconds, changed.unconfirmed_policy) == ("CH", 60, Waiting.IGNORE)
+    assert (changed.compared_fields, changed.match_by_attendee) == (("starts_at", "status"), False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("country", "Germany"),
+        ("settling_window_seconds", -1),
+        ("unpaid_window_seconds", 0),
+        ("unconfirmed_policy", "perhaps"),
+        ("unpaid_policy", ""),
+        ("compared_fields", ("starts_at", "price")),
+    ],
+)
+async def test_a_rule_that_cannot_be_is_refused_by_its_name(pool: Pool, rule: str, value: Any) -> None:
+    with pytest.raises(CompanyError, match=f"^{rule}: "):
+        await add(pool, **{rule: value})

@@ -18,6 +18,7 @@ NOT_BY_COMPANY: Final = {
     "change_counters": "one counter for all companies, by name",
     "partitions": "Kafka's partition numbers, which all companies share",
     "notifier_offsets": "likewise",
+    "doors": "an ingest is every company's door",
 }
 NO_PRIMARY_KEY: Final = {
     "events": "append-only; the log's own offsets identify a row, through an index",
