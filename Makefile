@@ -78,6 +78,10 @@ worlds: setup
 sim: setup ## Play seeded worlds: SEED=17 that one, SEEDS=10000 so many
 	@$(PY) -m tests.sim --seed $(or $(SEED),0) --seeds $(SEEDS)
 
+.PHONY: fuzz
+fuzz: setup ## Send mutated bodies through the doors, decode and the fold: BODIES=200000, SEED=17 that one
+	@$(PY) -m tests.fuzz --seed $(or $(SEED),1) --bodies $(or $(BODIES),200000)
+
 .PHONY: integration
 integration: setup ## The parts on a real broker and database: the embedded ones and Apache Kafka
 	@$(PYTEST) tests/integration $(ARGS)
@@ -105,6 +109,10 @@ kafka: setup ## Fetch Apache Kafka from Maven Central and run one node until Ctr
 schemas: setup ## Make the examples, schemas/json, asyncapi.yaml and openapi.json anew from the Structs
 	@$(PY) -m tests.support.examples
 	@$(PY) -m schemas.generate
+
+.PHONY: reference
+reference: setup ## Make docs/reference anew from the code
+	@$(PY) -m tests.support.reference
 
 .PHONY: lock
 lock: setup ## Resolve the requirements, with hashes; pins stay unless ARGS=--upgrade

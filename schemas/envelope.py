@@ -6,6 +6,8 @@ from typing import Final
 from msgspec import Struct
 
 SPEC_VERSION: Final = "1.0"
+#: The record header that keeps Cal.com's own of this name.
+WEBHOOK_VERSION: Final = "x-cal-webhook-version"
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     body: bytes
     content_type: str = "application/json"
     traceparent: str | None = None
+    webhook_version: str | None = None  # X-Cal-Webhook-Version: by which version of its shapes Cal.com wrote the body
 
     def headers(self) -> list[tuple[str, bytes]]:
         """Give the record's headers; keys as the Kafka binding of CloudEvents spells them."""
@@ -39,6 +42,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
         ]
         if self.traceparent is not None:
             headers.append(("traceparent", self.traceparent.encode()))
+        if self.webhook_version is not None:
+            headers.append((WEBHOOK_VERSION, self.webhook_version.encode()))
         return headers
 
 
@@ -62,3 +67,4 @@ class Envelope(Struct, frozen=True, kw_only=True):
     ce_type: str | None = None
     content_type: str | None = None
     traceparent: str | None = None
+    webhook_version: str | None = None

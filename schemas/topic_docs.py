@@ -22,6 +22,7 @@ HEADERS: Final = {
     "content-type": "Of the body.",
     "received_at": "The door's clock, RFC 3339: windows count from it.",
     "traceparent": "W3C trace context, where the sender gave one.",
+    "x-cal-webhook-version": "Cal.com's own header of this name: by which version of its shapes it wrote the body.",
 }
 
 

@@ -21,6 +21,7 @@ Ids = Callable[[], str]
 
 ACCEPTED: Final = msgspec.json.encode(Accepted())
 _LONGEST_CONTENT_TYPE: Final = 200
+_LONGEST_VERSION: Final = 64
 
 
 class Arrival(Struct, frozen=True):
@@ -78,6 +79,7 @@ class CalcomDoor:
             body=arrival.body,
             content_type=_content_type(arrival),
             traceparent=trace.follow(arrival.headers.get(b"traceparent")),
+            webhook_version=_version(arrival),
         )
         return Parcel([delivery], ACCEPTED)
 
@@ -125,3 +127,8 @@ class AppointmentDoor:
 
 def _content_type(arrival: Arrival) -> str:
     return arrival.headers.get(b"content-type", b"application/octet-stream")[:_LONGEST_CONTENT_TYPE].decode("latin-1")
+
+
+def _version(arrival: Arrival) -> str | None:
+    given = arrival.headers.get(b"x-cal-webhook-version", b"")[:_LONGEST_VERSION].decode("latin-1").strip()
+    return given if given and given.isascii() and given.isprintable() else None

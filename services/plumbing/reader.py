@@ -11,7 +11,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
-from schemas.envelope import Envelope
+from schemas.envelope import WEBHOOK_VERSION, Envelope
 from services.plumbing.clock import Clock
 from services.plumbing.kafka import MAX_RECORD_BYTES, STOP_SECONDS, client_options
 from services.plumbing.lifecycle import bounded
@@ -164,6 +164,7 @@ def _envelope(record: "ConsumerRecord[bytes, bytes]", name: str, now: datetime) 
         ce_type=_text(headers.get("ce_type")),
         content_type=_text(headers.get("content-type")),
         traceparent=_text(headers.get("traceparent")),
+        webhook_version=_text(headers.get(WEBHOOK_VERSION)),
     )
 
 

@@ -81,11 +81,12 @@ class Intake:
         except Undecodable as error:
             found.dead.append(_dead(envelope, error))
             return True
-        if isinstance(decoded, Ignored):
-            found.ignored.append(_ignored(envelope, decoded))
-        else:
-            keys = keys_of(company_of(envelope), decoded, policy)
-            found.admitted.append(Admitted(envelope, decoded, policy, keys))
+        for one in decoded:
+            if isinstance(one, Ignored):
+                found.ignored.append(_ignored(envelope, one))
+            else:
+                keys = keys_of(company_of(envelope), one, policy)
+                found.admitted.append(Admitted(envelope, one, policy, keys))
         return False
 
     def _admit(self, envelope: Envelope) -> Policy:

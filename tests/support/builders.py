@@ -4,15 +4,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.envelope import Envelope
-from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS
+from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, TYPE_OBSERVATION
+from services.reconciler.decode import Decoded, decode
 
 Json = dict[str, Any]
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 STARTS_AT = datetime(2026, 3, 9, 14, 0, tzinfo=UTC)
 HALF_AN_HOUR = timedelta(minutes=30)
+WEEKLY: Json = {"freq": 2, "count": 3, "interval": 1}
 
 
 def z(moment: datetime) -> str:
@@ -204,6 +207,96 @@ def seat_left(uid: str = "uid-1", *, email: str, **options: Any) -> Json:
     return booking_cancelled(uid, attendees=[attendee(email=email)], **(seats | options))
 
 
+def seats_moved(uid: str = "uid-1", **options: Any) -> Json:
+    """Give the body of a seated booking that its owner moved: uid and booking id stay, no old id is named."""
+    seats: Json = {"seatsPerTimeSlot": 5}
+    moved = booking_rescheduled(uid, old_uid=uid, booking_id=4001, old_booking_id=None, **(seats | options))
+    del moved["payload"]["iCalUID"]
+    return moved
+
+
+def payment_initiated(uid: str = "uid-1", **options: Any) -> Json:
+    """Give the body of a booking that waits for its payment: it says ACCEPTED, and the app's id is there."""
+    unpaid: Json = {"metadata": {"appointment_id": "4711"}, "price": 1000, "paymentId": 500}
+    return booking_created(uid, **(unpaid | options)) | {"triggerEvent": "BOOKING_PAYMENT_INITIATED"}
+
+
+def paid(uid: str = "uid-1", *, booking_id: int = 4001, **options: Any) -> Json:
+    """Give the body of a payment: the metadata is Cal.com's own, numbers among it."""
+    own: Json = {"identifier": "example", "bookingId": booking_id, "eventTypeId": 5150, "externalId": "pi_1"}
+    body = booking_created(uid, booking_id=booking_id, **options) | {"triggerEvent": "BOOKING_PAID"}
+    return having(body, metadata=own, paymentId=500)
+
+
+def no_show_updated(uid: str = "uid-1", *, booking_id: int = 4001, absent: bool = True) -> Json:
+    """Give the body of a mark of absence: `bookingUid`, and no times."""
+    marked = [{"email": "nora.guest@example.org", "noShow": absent}]
+    payload: Json = {"message": "marked", "attendees": marked, "bookingUid": uid, "bookingId": booking_id}
+    return webhook("BOOKING_NO_SHOW_UPDATED", payload)
+
+
+def video_no_show(trigger: str = "AFTER_GUESTS_CAL_VIDEO_NO_SHOW", uid: str = "uid-1") -> Json:
+    """Give the body that says that somebody did not join the call."""
+    times = {"startTime": z_ms(STARTS_AT), "endTime": z_ms(STARTS_AT + HALF_AN_HOUR)}
+    row = {"id": 32, "email": "nora.guest@example.org", "name": "Nora Guest", "phoneNumber": None, "noShow": False}
+    payload: Json = {"title": "Check-up", "bookingId": 4001, "bookingUid": uid, "attendees": [row], "participants": []}
+    return webhook(trigger, payload | times | {"eventType": {"id": 50, "teamId": None}, "webhook": {"time": 5}})
+
+
+def recording_ready(trigger: str = "RECORDING_READY", uid: str = "uid-1") -> Json:
+    """Give the body of a recording: a uid and no booking id."""
+    payload = _payload(uid, None, STARTS_AT, None)
+    return webhook(trigger, {key: payload[key] for key in ("uid", "title", "startTime", "endTime", "attendees")})
+
+
+def instant_meeting(uid: str = "uid-1") -> Json:
+    """Give the body of a meeting at once: answers are plain texts."""
+    answers = {"name": "Nora Guest", "email": "nora.guest@example.org", "guests": []}
+    return webhook("INSTANT_MEETING", {"triggerEvent": "INSTANT_MEETING", "uid": uid, "responses": answers})
+
+
+def wrong_assignment(uid: str = "uid-1") -> Json:
+    """Give the body of a report: the booking stands one level deeper, its number is `id`."""
+    times = {"startTime": z_ms(STARTS_AT), "endTime": z_ms(STARTS_AT + HALF_AN_HOUR)}
+    booking: Json = {"uid": uid, "id": 4001, "title": "Check-up", "status": "ACCEPTED", "eventType": {"id": 5150}}
+    return webhook("WRONG_ASSIGNMENT_REPORT", {"booking": booking | times, "report": {"guest": "n@example.org"}})
+
+
+def form_submitted() -> Json:
+    """Give the body of a form: users name keys at its root."""
+    return webhook("FORM_SUBMITTED", {"formId": "f", "responses": {}}) | {"Which language": ["German"]}
+
+
+def out_of_office() -> Json:
+    """Give the body of an absence."""
+    return webhook("OOO_CREATED", {"oooEntry": {"id": 100, "start": with_offset(NOW), "uuid": "0", "toUser": None}})
+
+
+def api_booking(
+    uid: str | None = "uid-1", *, status: str | None = "accepted", starts_at: datetime = STARTS_AT, **over: Any
+) -> Json:
+    """Give a booking as Cal.com's API answers it, cal-api-version 2024-08-13."""
+    host = {"id": 77, "name": "Dr. Kim Vale", "email": "kim.vale@example.org", "timeZone": "Europe/Vienna"}
+    person = {"name": "Nora Guest", "email": "nora.guest@example.org", "displayEmail": "nora.guest@example.org"}
+    person |= {"timeZone": "Europe/Vienna", "language": "de", "phoneNumber": "+493055501234"}
+    times = {"start": z_ms(starts_at), "end": z_ms(starts_at + HALF_AN_HOUR)}
+    times |= {"createdAt": z_ms(NOW), "updatedAt": z_ms(NOW + HALF_AN_HOUR)}
+    booking: Json = {"id": 4001, "uid": uid, "title": "Check-up", "hosts": [host], "status": status, "guests": []}
+    booking |= {"eventTypeId": 5150, "eventType": {"id": 5150, "slug": "checkup"}, "icsUid": f"{uid}@Cal.com"}
+    booking |= {"metadata": {"appointment_id": "4711"}, "attendees": [person], "bookingFieldsResponses": {}}
+    return booking | times | over
+
+
+def api_seat(seat_id: str, email: str, metadata: Json | None = None) -> Json:
+    """Give one seat of a booking as the API answers it."""
+    return {"name": "Nora Guest", "email": email, "seatUid": seat_id, "metadata": metadata or {}}
+
+
+def observation(booking: object, *, observed_at: datetime = NOW) -> Json:
+    """Give what the verifier writes of an answer."""
+    return {"type": "observation", "id": "obs-1", "observed_at": z_ms(observed_at), "booking": booking}
+
+
 def meeting_started(uid: str = "uid-1", *, booking_id: int = 4001, starts_at: datetime = STARTS_AT) -> Json:
     """Give the flat body of a meeting's start: the booking's row; `createdAt` is the booking's."""
     row: Json = {"triggerEvent": "MEETING_STARTED", "id": booking_id, "uid": uid, "status": "ACCEPTED"}
@@ -286,6 +379,17 @@ def from_calcom(content: bytes | object, **options: Any) -> Envelope:
     return envelope(CALCOM_BOOKINGS, content, **options)
 
 
+def observed(content: bytes | object, **options: Any) -> Envelope:
+    """Give an answer of the API as it lies in the log, between the webhooks; only its type tells."""
+    return replace(from_calcom(content, **options), ce_type=TYPE_OBSERVATION)
+
+
 def from_app(content: bytes | object, **options: Any) -> Envelope:
     """Give an event of the app as it lies in the log."""
     return envelope(APP_APPOINTMENTS, content, **options)
+
+
+def decoded(kept: Envelope) -> Decoded:
+    """Decode an envelope that says exactly one thing. Raises Undecodable."""
+    (one,) = decode(kept)
+    return one

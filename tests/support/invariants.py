@@ -19,7 +19,7 @@ from services.reconciler.core.correlate import STATUS_OF
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
-from services.reconciler.decode import Ignored, Undecodable, decode
+from services.reconciler.decode import Decoded, Ignored, Undecodable, decode
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded, Position
 from tests.support.memory import MemoryBroker, MemoryStore
@@ -109,12 +109,14 @@ def rebuild(envelopes: Sequence[Envelope], policies: Mapping[str, Policy], until
     desk = Desk(Loaded({}, {}, {}), Changes.begin(until, {}))
     for envelope in envelopes:
         policy = policies.get(envelope.company_id or "")
+        told: tuple[Decoded, ...]
         try:
-            event = decode(envelope)
-        except Undecodable:
-            continue
-        if policy is not None and not isinstance(event, Ignored):
-            desk.fold(envelope.company_id or "", event, policy, envelope.partition, envelope.received_at)
+            told = decode(envelope)
+        except Undecodable as error:
+            told = error.salvaged
+        for event in told:
+            if policy is not None and not isinstance(event, Ignored):
+                desk.fold(envelope.company_id or "", event, policy, envelope.partition, envelope.received_at)
     while due := [r for r in desk.records() if r.deadline_at is not None and r.deadline_at < until]:
         for record in due:
             reached = DeadlineReached(record_id=record.record_id, at=until, known_until=until)

@@ -11,9 +11,10 @@ from services.embedded.morning import RECIPES, Case, plan
 from services.reconciler import rows
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
-from services.reconciler.decode import Ignored, decode
+from services.reconciler.decode import Ignored
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded
+from tests.support.builders import decoded
 
 BEGAN = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 OPENED = BEGAN + timedelta(hours=4)
@@ -46,7 +47,7 @@ def folded(cases: list[Case]) -> list[dict[str, Any]]:
     changes = Changes.begin(OPENED, {})
     desk, policy = Desk(Loaded({}, {}, {}), changes), Policy(window_seconds=5)
     for envelope in envelopes(cases):
-        event = decode(envelope)
+        event = decoded(envelope)
         assert not isinstance(event, Ignored)
         desk.fold_envelope(envelope, event, policy)
     later = OPENED + timedelta(hours=1)

@@ -1,5 +1,6 @@
 """What an event of the booking app becomes; what is wrong is said with its JSON path."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,14 +8,14 @@ import pytest
 
 from schemas.appointments import AppointmentDeleted, AppointmentEvent, AppointmentStatus
 from services.reconciler.core.events import HeardAppointment
-from services.reconciler.decode import Undecodable, decode, parse_appointment
+from services.reconciler.decode import Decoded, Undecodable, decode, parse_appointment
 from tests.support import builders as b
 from tests.support.builders import from_app
 
 
 def heard(content: object) -> AppointmentEvent:
     """Decode what must be an event of the app."""
-    decoded = decode(from_app(content))
+    decoded = b.decoded(from_app(content))
     assert isinstance(decoded, HeardAppointment)
     assert decoded.received_at == b.NOW
     return decoded.event
@@ -106,14 +107,75 @@ def test_a_missing_type_is_an_unknown_one() -> None:
     assert refused(event).reason == "unknown_type"
 
 
-@pytest.mark.parametrize("content", [[], [b.appointment_event()], b" [1]"])
-def test_an_array_straight_on_kafka_is_refused_as_a_batch(content: object) -> None:
-    assert refused(content).reason == "batch"
+def several(*ids: str) -> list[b.Json]:
+    """Give an event of each of these appointments."""
+    return [b.appointment_event(appointment_id=one) for one in ids]
 
 
-def test_lines_straight_on_kafka_are_refused_as_a_batch() -> None:
-    line = b.body(b.appointment_event())
-    assert refused(line + b"\n" + line + b"\n").reason == "batch"
+def lines(*bodies: bytes) -> bytes:
+    """Give bodies one a line."""
+    return b"\n".join(bodies) + b"\n"
+
+
+def named(found: tuple[Decoded, ...]) -> list[str]:
+    """Give the appointments that were heard of, in order."""
+    return [one.event.appointment.id for one in found if isinstance(one, HeardAppointment)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 500])
+def test_an_array_and_lines_straight_on_kafka_are_an_event_each_in_order(count: int) -> None:
+    ids = [str(number) for number in range(count)]
+    events = several(*ids)
+    assert named(decode(from_app(events))) == ids
+    assert named(decode(from_app(lines(*map(b.body, events))))) == ids
+    assert named(decode(from_app(b"\r\n\n".join(map(b.body, events))))) == ids
+
+
+def test_one_event_over_many_lines_is_one_event() -> None:
+    assert named(decode(from_app(json.dumps(b.appointment_event(), indent=2).encode()))) == ["4711"]
+
+
+@pytest.mark.parametrize("form", ["array", "lines"])
+def test_what_is_valid_beside_what_is_wrong_is_salvaged_and_every_wrong_one_is_named(form: str) -> None:
+    one, two, three, four = several("1", "2", "3", "4")
+    two["appointment"]["starts_at"] = "tomorrow"
+    four["id"] = ""
+    events = [one, two, three, four]
+    error = refused(events if form == "array" else lines(*map(b.body, events)))
+    assert (error.reason, named(error.salvaged)) == ("invalid_appointment", ["1", "3"])
+    assert "`$[1].appointment.starts_at`" in error.detail
+    assert "`$[3].id`" in error.detail
+
+
+def test_a_broken_line_loses_no_other() -> None:
+    first, last = map(b.body, several("1", "3"))
+    error = refused(lines(first, first[:-30], b'{"id": "\xff"}', last))
+    assert named(error.salvaged) == ["1", "3"]
+    assert "`$[1]`" in error.detail
+    assert "`$[2]" in error.detail
+
+
+def test_a_broken_array_says_nothing_that_can_be_trusted() -> None:
+    error = refused(b.body(several("1", "2"))[:-20])
+    assert (error.reason, error.salvaged) == ("invalid_json", ())
+
+
+def test_of_too_many_wrong_ones_as_many_are_named_as_fit() -> None:
+    error = refused([17] * 499 + several("1"))
+    assert named(error.salvaged) == ["1"]
+    assert "`$[0]`" in error.detail
+    assert error.detail.endswith(" more.")
+    assert len(error.detail) <= 500
+
+
+def test_more_than_500_events_in_one_record_are_refused_and_none_is_taken() -> None:
+    error = refused(several(*map(str, range(501))))
+    assert (error.reason, error.salvaged) == ("batch_too_large", ())
+    assert "501" in error.detail
+
+
+def test_an_array_without_an_event_is_refused() -> None:
+    assert refused([]).detail == "`$` holds no event."
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b'{"id": ', b'{"zz":' + b"[" * 100_000])

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schemas.bookings import Attendee, BookingEvent, BookingStatus
+from schemas.bookings import Attendee, BookingEvent, BookingStatus, Scope
 from services.reconciler.core.events import HeardBooking
-from services.reconciler.decode import Undecodable, decode
+from services.reconciler.decode import Undecodable
 from tests.support import builders as b
 from tests.support.builders import from_calcom
 
@@ -15,7 +15,7 @@ JUNK: list[object] = [None, False, True, "junk", 17, 1.5, [], {}, [[]], {"a": 1}
 
 def booking(body: b.Json) -> BookingEvent:
     """Decode what must be an event of a booking."""
-    decoded = decode(from_calcom(body))
+    decoded = b.decoded(from_calcom(body))
     assert isinstance(decoded, HeardBooking)
     return decoded.event
 
@@ -73,6 +73,11 @@ def test_the_status_is_the_payloads_unless_the_trigger_is_final(body: b.Json, st
         "2026-03-09T15:00+0100",
         "2026-03-08T23:15:00-14:45",
         "2026-03-09T14:00:00",
+        "2026-03-09 14:00:00Z",
+        "2026-03-09T15:00:00+01:00[Europe/Berlin]",
+        "2026-03-09t14:00:00,000000000z",
+        "2026-03-09T13:59:60Z",
+        "2026-03-08T24:00:00-14:00",
     ],
 )
 def test_every_way_to_write_an_instant_is_the_same_instant_in_utc(text: str) -> None:
@@ -84,7 +89,10 @@ def test_every_way_to_write_an_instant_is_the_same_instant_in_utc(text: str) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "2026-12-31T23:59:60Z",
+        "2026-12-31T23:59:61Z",
+        "2026-12-31T24:00:01Z",
+        "9999-12-31T24:00:00Z",
+        "2026-03-09T15:00:00[Europe/Berlin]",
         "2026-02-30T10:00:00Z",
         "0001-01-01T00:00:00+23:59",
         "9999-12-31T23:59:59-23:59",
@@ -103,12 +111,12 @@ def test_a_text_that_is_no_time_is_refused_and_named(field: str, text: str) -> N
 
 def test_a_created_at_that_is_no_time_is_refused() -> None:
     with pytest.raises(Undecodable, match="createdAt"):
-        booking(b.booking_created() | {"createdAt": "2026-12-31T23:59:60Z"})
+        booking(b.booking_created() | {"createdAt": "yesterday"})
 
 
 @pytest.mark.parametrize("value", [None, 1767225600, False, "", {}])
 def test_without_created_at_the_receipt_is_the_time_of_the_event(value: object) -> None:
-    decoded = decode(from_calcom(b.booking_created() | {"createdAt": value}, received_at=b.STARTS_AT))
+    decoded = b.decoded(from_calcom(b.booking_created() | {"createdAt": value}, received_at=b.STARTS_AT))
     assert isinstance(decoded, HeardBooking)
     assert decoded.event.occurred_at == b.STARTS_AT
 
@@ -131,7 +139,12 @@ def test_a_time_of_the_wrong_type_is_absent(junk: object) -> None:
     assert (event.starts_at, event.ends_at) == (None, b.STARTS_AT + b.HALF_AN_HOUR)
 
 
-@pytest.mark.parametrize("value", ["4001", 4001.0, True, None, 2**63, -(2**70)])
+def test_a_text_of_digits_is_a_number() -> None:
+    event = booking(b.booking_rescheduled(bookingId="12", eventTypeId="13", rescheduleId="14"))
+    assert (event.booking_id, event.event_type_id, event.parent_id) == (12, 13, 14)
+
+
+@pytest.mark.parametrize("value", ["4001a", "\N{ARABIC-INDIC DIGIT TWO}", "-1", "9" * 20, 4001.0, True, None, 2**63])
 def test_a_number_that_is_none_or_too_large_is_absent(value: object) -> None:
     event = booking(b.booking_rescheduled(bookingId=value, eventTypeId=value, rescheduleId=value))
     assert (event.booking_id, event.event_type_id, event.parent_id) == (None, None, None)
@@ -161,7 +174,7 @@ def test_the_apps_own_id_is_read_from_the_metadata(metadata: object, appointment
     raw = b.body(b.having(b.booking_created(), metadata=metadata))
     if metadata == {"appointment_id": int("9" * 201)}:  # the encoder writes such a number as text
         raw = raw.replace(b'"' + b"9" * 201 + b'"', b"9" * 201)
-    decoded = decode(from_calcom(raw))
+    decoded = b.decoded(from_calcom(raw))
     assert isinstance(decoded, HeardBooking)
     assert decoded.event.appointment_id == appointment_id
 
@@ -215,12 +228,142 @@ def test_a_person_without_e_mail_is_known_by_phone() -> None:
     assert (person.email, person.phone) == ("4930123@sms.cal.com", "+4930123")
 
 
-def test_at_most_ten_people_are_kept_and_what_is_no_person_is_left_out() -> None:
-    people = [b.attendee(email=f"{n}@example.org") for n in range(12)]
+def test_at_most_fifty_people_are_kept_and_what_is_no_person_is_left_out() -> None:
+    people = [b.attendee(email=f"{n}@example.org") for n in range(60)]
     kept = booking(b.having(b.booking_created(), attendees=[None, *people]))
-    assert [person.email for person in kept.attendees] == [f"{n}@example.org" for n in range(9)]
+    assert [person.email for person in kept.attendees] == [f"{n}@example.org" for n in range(49)]
+
+
+def test_one_person_that_stands_alone_is_one_person() -> None:
+    (person,) = booking(b.having(b.booking_created(), attendees=b.attendee())).attendees
+    assert person.email == "nora.guest@example.org"
+
+
+@pytest.mark.parametrize(
+    ("over", "phone"),
+    [
+        ({"responses": {"attendeePhoneNumber": {"label": "phone", "value": "+43 1"}}}, "+43 1"),
+        ({"responses": {"attendeePhoneNumber": {"label": "phone"}, "phone": {"value": "+43 2"}}}, "+43 2"),
+        ({"responses": {"phone": "+43 3"}}, "+43 3"),
+        ({"responses": {"location": {"value": {"value": "phone", "optionValue": "+43 4"}}}}, "+43 4"),
+        ({"responses": {"location": {"value": {"value": "inPerson", "optionValue": "Main street 1"}}}}, None),
+        ({"smsReminderNumber": "+43 5", "responses": None}, "+43 5"),
+        ({"responses": [], "smsReminderNumber": 5}, None),
+    ],
+)
+def test_the_bookers_phone_may_stand_among_the_answers(over: b.Json, phone: str | None) -> None:
+    people = [b.attendee(phone=None), b.attendee(email="guest@example.org", phone=None)]
+    booker, guest = booking(b.booking_created(attendees=people, **over)).attendees
+    assert (booker.phone, guest.phone) == (phone, None)
+
+
+def test_a_made_up_e_mail_tells_the_phone() -> None:
+    made_up = b.attendee(email="493055501234@sms.cal.com", phone=None)
+    odd = b.attendee(email="nora@sms.cal.com", phone=None)
+    first, second = booking(b.booking_created(attendees=[made_up, odd])).attendees
+    assert (first.phone, second.phone) == ("+493055501234", None)
 
 
 def test_long_texts_are_cut_and_long_ids_are_absent() -> None:
     event = booking(b.booking_created(title="t" * 5000, iCalUID="i" * 201, attendees=[b.attendee(name="n" * 5000)]))
     assert (event.title, event.ical_uid, event.attendees[0].name) == ("t" * 1000, None, "n" * 1000)
+
+
+SEATED: b.Json = {"seatsPerTimeSlot": 5}
+TWO = [b.attendee(email="A@example.org"), b.attendee(email="b@example.org"), b.attendee(email=" a@example.org")]
+
+
+@pytest.mark.parametrize(
+    ("body", "seats", "scope"),
+    [
+        (b.booking_cancelled(attendees=TWO, **SEATED), ("a@example.org", "b@example.org"), Scope.BOOKING),
+        (b.booking_rejected(attendees=TWO, **SEATED), ("a@example.org", "b@example.org"), Scope.BOOKING),
+        (b.booking_rescheduled(attendees=TWO, **SEATED), ("a@example.org", "b@example.org"), None),
+        (b.booking_cancelled(attendees=TWO, attendeeSeatId="s", **SEATED), (), None),
+        (b.booking_cancelled(attendees=TWO[:1], **SEATED), (), None),
+        (b.booking_cancelled(attendees=TWO), (), None),
+        (b.booking_created(attendees=TWO, **SEATED), (), None),
+        (b.booking_requested(attendees=TWO, **SEATED), (), None),
+    ],
+)
+def test_a_seated_booking_that_ends_or_moves_as_a_whole_names_every_seat(
+    body: b.Json, seats: tuple[str, ...], scope: Scope | None
+) -> None:
+    event = booking(body)
+    assert (event.seats, event.scope) == (seats, scope)
+
+
+def test_a_seated_booking_that_its_owner_moves_keeps_its_uid_and_takes_every_seat_along() -> None:
+    moved = b.seats_moved("uid-1", attendees=TWO[:1])
+    event = booking(moved)
+    assert (event.uid, event.parent_uid, event.parent_id, event.scope) == ("uid-1", None, None, Scope.BOOKING)
+    assert booking(b.having(moved, seatsPerTimeSlot=None)).scope is None
+    assert booking(b.having(moved, rescheduleId=4)).scope is None
+
+
+def test_one_seat_that_moves_names_its_seat_and_where_it_was() -> None:
+    event = booking(b.booking_rescheduled("uid-2", old_uid="seat-7", attendeeSeatId="seat-8", **SEATED))
+    assert (event.parent_uid, event.seat_id, event.scope) == ("seat-7", "seat-8", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "scope"),
+    [
+        (b.booking_created(recurringEvent=b.WEEKLY), Scope.SERIES),
+        (b.booking_rejected(recurringEvent=b.WEEKLY), Scope.SERIES),
+        (b.booking_cancelled(recurringEvent=b.WEEKLY), Scope.SERIES),
+        (b.booking_requested(recurringEvent=b.WEEKLY), None),
+        (b.booking_rescheduled(recurringEvent=b.WEEKLY), None),
+    ],
+)
+def test_a_word_that_may_be_meant_for_a_series_says_so(body: b.Json, scope: Scope | None) -> None:
+    event = booking(body)
+    assert (event.scope, event.recurring) == (scope, "2.3.1")
+
+
+@pytest.mark.parametrize("junk", [None, {}, [], "weekly", {"freq": 2, "count": 3}])
+def test_a_rhythm_that_is_not_wholly_told_is_none(junk: object) -> None:
+    assert booking(b.booking_created(recurringEvent=junk)).recurring is None
+
+
+def test_only_a_host_who_asks_for_another_time_leaves_a_booking_to_come() -> None:
+    assert booking(b.booking_cancelled(requestReschedule=True)).reschedule_requested
+    assert not booking(b.booking_cancelled(requestReschedule="true")).reschedule_requested
+    assert not booking(b.booking_created(requestReschedule=True)).reschedule_requested
+
+
+def test_a_booking_that_waits_for_its_payment_is_pending_whatever_its_status_says() -> None:
+    event = booking(b.payment_initiated())
+    assert (event.status, event.unpaid, event.appointment_id) == (BookingStatus.PENDING, True, "4711")
+    assert event.event_id.startswith("cal-1-")
+
+
+@pytest.mark.parametrize(
+    ("over", "uid", "parent"),
+    [
+        ({"uid": None}, "id:4001", None),
+        ({"uid": None, "bookingId": "17"}, "id:17", None),
+        ({"uid": "x" * 201}, "id:4001", None),
+        ({"uid": "id:5"}, "id:4001", None),
+    ],
+)
+def test_a_booking_without_a_uid_is_named_by_its_number(over: b.Json, uid: str, parent: str | None) -> None:
+    event = booking(b.having(b.booking_created(), **over))
+    assert (event.uid, event.parent_uid) == (uid, parent)
+
+
+@pytest.mark.parametrize(
+    ("over", "uid", "parent", "scope"),
+    [
+        ({"attendeeSeatId": "seat-8", "rescheduleId": None}, "seat-7", None, None),
+        ({"rescheduleId": None, "attendees": TWO}, "seat-7", None, Scope.BOOKING),
+        ({"bookingId": None}, "seat-7", None, None),
+        ({}, "id:4002", "seat-7", None),
+    ],
+)
+def test_a_seat_that_moves_without_a_uid_is_named_by_what_it_left(
+    over: b.Json, uid: str, parent: str | None, scope: Scope | None
+) -> None:
+    event = booking(b.having(b.booking_rescheduled(old_uid="seat-7", **SEATED), uid=None, **over))
+    assert (event.uid, event.parent_uid) == (uid, parent)
+    assert event.scope is scope

@@ -29,7 +29,7 @@ def refused(content: object) -> Undecodable:
 
 
 def test_a_command_comes_with_its_receipt_and_in_utc() -> None:
-    decoded = decode(b.envelope(SYNC_COMMANDS, command()))
+    decoded = b.decoded(b.envelope(SYNC_COMMANDS, command()))
     expected = Resolve(
         id="cmd-1",
         record_id=UUID(RECORD),
@@ -44,7 +44,7 @@ def test_a_command_comes_with_its_receipt_and_in_utc() -> None:
 def test_a_reason_may_be_left_out_when_a_decision_is_taken_back() -> None:
     content = command(type="reopen")
     del content["reason"]
-    decoded = decode(b.envelope(SYNC_COMMANDS, content))
+    decoded = b.decoded(b.envelope(SYNC_COMMANDS, content))
     assert isinstance(decoded, Commanded)
     assert isinstance(decoded.command, Reopen)
 

@@ -16,7 +16,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.envelope import Delivery, Envelope
 from schemas.flags import Flag
 from schemas.observations import Observation
-from services.reconciler.decode import Decoded, decode
+from services.reconciler.decode import Decoded
+from tests.support import builders as b
 from tests.support import examples
 from tests.support.doors import NOW, Doors
 
@@ -79,7 +80,7 @@ async def test_a_webhook_comes_in_and_is_understood(doors: Doors, path: Path) ->
     assert (await doors.calcom(body, content_type="application/json")).status_code == 202
     [kept] = doors.kept
     assert (kept.topic, kept.body) == (topics.CALCOM_BOOKINGS, body)
-    assert isinstance(decode(as_read(kept)), Decoded)
+    assert isinstance(b.decoded(as_read(kept)), Decoded)
 
 
 def test_every_trigger_of_cal_com_has_an_example() -> None:
@@ -117,7 +118,7 @@ async def test_events_of_the_app_come_in_and_are_understood(doors: Doors, path: 
     assert len(doors.kept) == len(answer.json()["results"]) == (5 if path.stem == "batch" else 1)
     for kept in doors.kept:
         accepts("appointment-event", json.loads(kept.body))
-        assert isinstance(decode(as_read(kept)), Decoded)
+        assert isinstance(b.decoded(as_read(kept)), Decoded)
 
 
 def test_every_type_of_the_app_has_an_example() -> None:

@@ -57,6 +57,16 @@ async def test_whatever_is_signed_is_kept_as_it_came(doors: Doors, body: bytes) 
     assert kept.received_at == NOW
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("2021-10-20", "2021-10-20"), (" 2031-01-01 ", "2031-01-01"), ("", None), ("\x7f", None), ("v" * 99, "v" * 64)],
+)
+async def test_the_version_of_a_webhook_is_kept_with_it(doors: Doors, given: str, kept: str | None) -> None:
+    await doors.calcom(X_Cal_Webhook_Version=given)
+    assert doors.kept[0].webhook_version == kept
+    assert (b"" if kept is None else kept.encode()) == dict(doors.kept[0].headers()).get("x-cal-webhook-version", b"")
+
+
 async def test_a_second_active_secret_opens_the_same_door(doors: Doors) -> None:
     assert (await doors.calcom(secret=OLD)).status_code == 202
 

@@ -48,6 +48,7 @@ def test_what_ingest_wrote_is_read_back_whole() -> None:
         received_at=NOW - timedelta(seconds=2),
         body=b"\xff\0",
         traceparent="00-ab-cd-01",
+        webhook_version="2021-10-20",
     )
     envelope = _envelope(record(value=delivery.body, headers=delivery.headers()), "t", NOW)
     assert (envelope.topic, envelope.partition, envelope.offset) == ("t", 3, 41)
@@ -55,6 +56,7 @@ def test_what_ingest_wrote_is_read_back_whole() -> None:
     assert (envelope.received_at, envelope.appended_at) == (delivery.received_at, NOW)
     assert (envelope.ce_id, envelope.ce_source, envelope.ce_type) == ("id-1", delivery.ce_source, "com.cal.webhook")
     assert (envelope.content_type, envelope.traceparent) == ("application/json", "00-ab-cd-01")
+    assert envelope.webhook_version == "2021-10-20"
 
 
 def test_a_record_without_headers_was_received_when_the_broker_got_it() -> None:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Final
 
 from schemas.envelope import Envelope
-from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, SYNC_COMMANDS
+from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, SYNC_COMMANDS, TYPE_OBSERVATION
 from services.reconciler.core.events import Commanded, HeardAppointment, HeardBooking
-from services.reconciler.decode.appointments import decode_appointment, parse_appointment
+from services.reconciler.decode.appointments import decode_appointments, parse_appointment
 from services.reconciler.decode.calcom import decode_webhook
 from services.reconciler.decode.commands import decode_command
+from services.reconciler.decode.observations import decode_observation
 from services.reconciler.decode.outcomes import Ignored, Undecodable
 
 __all__ = ["BODY_MAX_BYTES", "Decoded", "Ignored", "Undecodable", "decode", "parse_appointment"]
@@ -18,15 +19,21 @@ Decoded = HeardAppointment | HeardBooking | Commanded | Ignored
 #: What the door takes at most. An app that writes to Kafka itself is held to the same.
 BODY_MAX_BYTES: Final = 1024 * 1024
 
-_READERS: Final[dict[str, Callable[[Envelope], Decoded]]] = {
-    APP_APPOINTMENTS: decode_appointment,
-    CALCOM_BOOKINGS: decode_webhook,
+
+def _decode_booking(envelope: Envelope) -> tuple[HeardBooking | Ignored, ...]:
+    """The door never gives the type of an observation to what comes from outside."""
+    return decode_observation(envelope) if envelope.ce_type == TYPE_OBSERVATION else decode_webhook(envelope)
+
+
+_READERS: Final[dict[str, Callable[[Envelope], tuple[Decoded, ...]]]] = {
+    APP_APPOINTMENTS: decode_appointments,
+    CALCOM_BOOKINGS: _decode_booking,
     SYNC_COMMANDS: decode_command,
 }
 
 
-def decode(envelope: Envelope) -> Decoded:
-    """Say what an envelope means. Its topic and body decide; headers may be missing or wrong.
+def decode(envelope: Envelope) -> tuple[Decoded, ...]:
+    """Say what an envelope means: at least one thing. Topic, body and the observation's `ce_type` decide.
 
     Whatever is given back can be encoded as JSON and stored in PostgreSQL. Raises Undecodable, and nothing else.
     """

@@ -1,136 +1,146 @@
 """A booking's payload as Cal.com shapes it → BookingEvent. A field of the wrong type is a field that is not there."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from schemas.bookings import Attendee, BookingEvent, BookingStatus
-from services.reconciler.decode.outcomes import Undecodable
-from services.reconciler.decode.values import fits, utc
+from msgspec.structs import replace
 
-Object = dict[str, Any]
-
-_TEXT_MAX_CHARS: Final = 1000
-_ID_MAX_CHARS: Final = 200
-_EMAIL_MAX_CHARS: Final = 254  # RFC 5321
-_ATTENDEES_MAX: Final = 10
-_NOTHING: Final[Object] = {}
+from schemas.bookings import BookingEvent, BookingStatus, Scope
+from services.reconciler.decode.fields import (
+    BY_NUMBER,
+    Object,
+    an_object,
+    appointment_id,
+    identity,
+    moment,
+    number,
+    readable_moment,
+    text,
+)
+from services.reconciler.decode.people import attendees, has_seats, rhythm, seats
+from services.reconciler.decode.shapes import Said, numbered
 
 _WORDS: Final = {status.value: status for status in BookingStatus}
 #: What these triggers say is so, whatever the payload's status (some versions send a stale one).
-_FINAL: Final = {"BOOKING_CANCELLED": BookingStatus.CANCELLED, "BOOKING_REJECTED": BookingStatus.REJECTED}
-_APPOINTMENT_KEYS: Final = ("appointment_id", "appointmentId")
+_FINAL: Final = {
+    "BOOKING_CANCELLED": BookingStatus.CANCELLED,
+    "BOOKING_REJECTED": BookingStatus.REJECTED,
+    "BOOKING_PAYMENT_INITIATED": BookingStatus.PENDING,
+}
+#: Cal.com sends these once where it changes every occurrence of a series.
+_SERIES: Final = frozenset({"BOOKING_CANCELLED", "BOOKING_REJECTED", "BOOKING_CREATED"})
+_MARKS: Final[dict[str, Object]] = {
+    "BOOKING_PAYMENT_INITIATED": {"unpaid": True},
+    "BOOKING_PAID": {"paid": True, "appointment_id": None},  # its metadata is Cal.com's own
+}
+_FLAT_TIMES: Final = {"MEETING_STARTED": "startTime", "MEETING_ENDED": "endTime"}
+
+When = Callable[[Object, str], datetime | None]
 
 
-def booking_event(root: Object, trigger: str, uid: str, event_id: str, received_at: datetime) -> BookingEvent:
-    """Read a webhook of a booking. `root` is the whole body; where it has no payload object it is one itself (flat).
+def change(said: Said, trigger: str, uid: str, event_id: str, received_at: datetime) -> BookingEvent:
+    """Read what says what a booking is.
 
     Raises Undecodable("invalid_time") where a text stands for a time and is none.
     """
-    payload = an_object(root.get("payload")) or root
-    attendees = _attendees(payload.get("attendees"))
-    booking_id = _number(payload.get("bookingId"))
-    if booking_id is None:
-        booking_id = _number(root.get("id"))
-    parent_uid = identity(payload.get("rescheduleUid"))
-    parent_id = _number(payload.get("rescheduleId"))
-    return BookingEvent(
+    occurred_at = moment(said.root, "createdAt") or received_at
+    status = _status(trigger, said.payload.get("status"))
+    return _event(said, trigger, uid, event_id, occurred_at, status, moment)
+
+
+def fact(said: Said, trigger: str, uid: str, event_id: str, received_at: datetime) -> BookingEvent:
+    """Read what only adds to a booking's timeline."""
+    if said.flat and trigger in _FLAT_TIMES:  # the booking's row: its createdAt is the booking's
+        occurred_at = readable_moment(said.payload, _FLAT_TIMES[trigger])
+    else:
+        occurred_at = readable_moment(said.root, "createdAt")
+    return _event(said, trigger, uid, event_id, occurred_at or received_at, None, readable_moment)
+
+
+def _event(
+    said: Said,
+    trigger: str,
+    uid: str,
+    event_id: str,
+    occurred_at: datetime,
+    status: BookingStatus | None,
+    when: When,
+) -> BookingEvent:
+    payload = said.payload
+    people = attendees(payload)
+    booking_id = numbered(payload)
+    parent_uid, parent_id = identity(payload.get("rescheduleUid")), number(payload.get("rescheduleId"))
+    event = BookingEvent(
         event_id=event_id,
         trigger=trigger,
-        occurred_at=a_time(root, "createdAt") or received_at,
+        occurred_at=occurred_at,
         uid=uid,
-        status=_status(trigger, payload.get("status")),
-        starts_at=a_time(payload, "startTime"),
-        ends_at=a_time(payload, "endTime"),
+        status=status,
+        starts_at=when(payload, "startTime"),
+        ends_at=when(payload, "endTime"),
         booking_id=booking_id,
-        event_type_id=_number(payload.get("eventTypeId")),
+        event_type_id=number(payload.get("eventTypeId")),
         # A seated booking that moves in place names itself: no chain.
         parent_uid=None if parent_uid == uid else parent_uid,
         parent_id=None if parent_id == booking_id else parent_id,
-        appointment_id=_appointment_id(an_object(payload.get("metadata"))),
-        seat=_seat(payload, attendees),
+        appointment_id=appointment_id(an_object(payload.get("metadata"))),
         ical_uid=identity(payload.get("iCalUID")),
-        title=_text(payload.get("title")),
-        time_zone=_text(an_object(payload.get("organizer")).get("timeZone")),
-        attendees=attendees,
+        title=text(payload.get("title")),
+        time_zone=text(an_object(payload.get("organizer")).get("timeZone")),
+        attendees=people,
     )
+    more = _rare(event, payload, moved_in_place=uid == parent_uid and _all_of_it(event, said))
+    return replace(event, **more) if more else event
 
 
-def uid_of(root: Object) -> str | None:
-    """Give the uid of the booking that a body of Cal.com speaks of, from any of the places where it may stand."""
-    payload = an_object(root.get("payload"))
-    return (
-        identity(payload.get("uid"))
-        or identity(payload.get("bookingUid"))
-        or identity(an_object(payload.get("booking")).get("uid"))
-        or identity(root.get("uid"))
-    )
+def _all_of_it(event: BookingEvent, said: Said) -> bool:
+    """Tell whether a booking kept its uid: one seat's move names another booking, or has lost the uid of it."""
+    return event.parent_id is None and (said.uid is not None or not said.payload.get("attendeeSeatId"))
 
 
-def an_object(value: object) -> Object:
-    """Give the value if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else _NOTHING
+def _rare(event: BookingEvent, payload: Object, *, moved_in_place: bool) -> Object:
+    """Give what few bodies say: of seats, of a series, of payment, of a wish for another time."""
+    more: Object = {}
+    trigger = event.trigger
+    if identity(payload.get("attendeeSeatId")) is not None or has_seats(payload):
+        more |= seats(trigger, payload, event.attendees, moved_in_place=moved_in_place)
+    if payload.get("recurringEvent") and (series := an_object(payload["recurringEvent"])):
+        more["recurring"] = rhythm(series)
+        if trigger in _SERIES:
+            more.setdefault("scope", Scope.SERIES)
+    if trigger in _MARKS:
+        more |= _MARKS[trigger]
+    elif payload.get("requestReschedule") is True and trigger == "BOOKING_CANCELLED":
+        more["reschedule_requested"] = True
+    return more
 
 
-def identity(value: object) -> str | None:
-    """Give the value if it can name something: text of 1 to 200 characters. A longer one is no id, so it is not cut."""
-    return value if isinstance(value, str) and 0 < len(value) <= _ID_MAX_CHARS else None
-
-
-def a_time(holder: Object, key: str) -> datetime | None:
-    """Give the instant that stands under the key, in UTC; None unless text stands there."""
-    value = holder.get(key)
-    if not isinstance(value, str) or not value:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise Undecodable("invalid_time", f"{key} is not a time as ISO 8601 writes it.") from None
-    return utc(moment, key, "invalid_time")
-
-
-def _text(value: object) -> str | None:
-    return value[:_TEXT_MAX_CHARS] if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> int | None:
-    return value if type(value) is int and fits(value) else None
+def status_word(value: object) -> BookingStatus | None:
+    """Give the state that one of Cal.com's words stands for, in either case."""
+    return _WORDS.get(value.upper()) if isinstance(value, str) else None
 
 
 def _status(trigger: str, word: object) -> BookingStatus:
     final = _FINAL.get(trigger)
     if final is not None:
         return final
-    known = _WORDS.get(word.upper()) if isinstance(word, str) else None
+    known = status_word(word)
     return known or (BookingStatus.PENDING if trigger == "BOOKING_REQUESTED" else BookingStatus.ACCEPTED)
 
 
-def _appointment_id(metadata: Object) -> str | None:
-    for key in _APPOINTMENT_KEYS:
-        value = metadata.get(key)
-        named = identity(str(value) if type(value) is int else value)
-        if named is not None:
-            return named
-    return None
+def stand_in(said: Said) -> str | None:
+    """Give what stands in the place of the uid, where a body gives none.
+
+    A seat that moves has had no uid but that of what it left (#10631); else the booking's number names it.
+    """
+    payload = said.payload
+    booking_id, left = numbered(payload), identity(payload.get("rescheduleUid"))
+    if said.name == "BOOKING_RESCHEDULED" and left is not None and (booking_id is None or _stayed(payload, booking_id)):
+        return left
+    return None if booking_id is None else f"{BY_NUMBER}{booking_id}"
 
 
-def _seat(payload: Object, attendees: tuple[Attendee, ...]) -> str | None:
-    """Name the seat: by its holder's e-mail, for only that is there when a seat is left."""
-    seat_id = identity(payload.get("attendeeSeatId"))
-    if seat_id is None and not _positive(payload.get("seatsPerTimeSlot")):
-        return None
-    email = (attendees[0].email or "").strip().lower() if attendees else ""
-    return email if 0 < len(email) <= _EMAIL_MAX_CHARS else seat_id
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _attendees(value: object) -> tuple[Attendee, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple(
-        Attendee(name=_text(one.get("name")), email=_text(one.get("email")), phone=_text(one.get("phoneNumber")))
-        for one in value[:_ATTENDEES_MAX]
-        if isinstance(one, dict)
-    )
+def _stayed(payload: Object, booking_id: int) -> bool:
+    seated = has_seats(payload) or identity(payload.get("attendeeSeatId")) is not None
+    return seated and number(payload.get("rescheduleId")) in (None, booking_id)

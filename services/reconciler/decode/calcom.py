@@ -1,127 +1,98 @@
-"""Webhook bodies of Cal.com in all their shapes. The content type is never asked: it is often wrong."""
+"""Webhook bodies of Cal.com in all their shapes and versions: changes, facts, and what is of no interest."""
 
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
+from schemas.bookings import BookingStatus
 from schemas.envelope import Envelope
 from services.reconciler.core.events import HeardBooking
-from services.reconciler.decode.bookings import Object, a_time, booking_event, uid_of
+from services.reconciler.decode.bookings import change, fact, stand_in, status_word
+from services.reconciler.decode.fields import Object, readable_moment
 from services.reconciler.decode.outcomes import Ignored, Undecodable
-from services.reconciler.decode.values import half_paired, not_json, require_storable
+from services.reconciler.decode.shapes import Said, no_envelope, read, sort
+from services.reconciler.decode.triggers import KNOWN_VERSIONS, RANK_OF_STATUS, TRIGGERS, UNNAMED, Role
+from services.reconciler.decode.values import require_storable
 
-#: The triggers that say what a booking is, with their place in its life: equal times fall in this order.
-RANKS: Final = {
-    "BOOKING_REQUESTED": 1,
-    "BOOKING_CREATED": 2,
-    "BOOKING_RESCHEDULED": 3,
-    "BOOKING_REJECTED": 4,
-    "BOOKING_CANCELLED": 5,
-}
-#: Cal.com's other triggers. None says anything that a record is made of; payment is not looked at yet.
-IGNORED: Final = frozenset(
-    {
-        "AFTER_GUESTS_CAL_VIDEO_NO_SHOW",
-        "AFTER_HOSTS_CAL_VIDEO_NO_SHOW",
-        "BOOKING_NO_SHOW_UPDATED",
-        "BOOKING_PAID",
-        "BOOKING_PAYMENT_INITIATED",
-        "DELEGATION_CREDENTIAL_ERROR",
-        "FORM_SUBMITTED",
-        "FORM_SUBMITTED_NO_EVENT",
-        "INSTANT_MEETING",
-        "MEETING_ENDED",
-        "MEETING_STARTED",
-        "OOO_CREATED",
-        "RECORDING_READY",
-        "RECORDING_TRANSCRIPTION_GENERATED",
-        "ROUTING_FORM_FALLBACK_HIT",
-        "WRONG_ASSIGNMENT_REPORT",
-    }
-)
 _KIND_MAX_CHARS: Final = 100
-_NO_ENVELOPE: Final = (
-    "The body names neither a trigger event nor a booking: the webhook at Cal.com must have no custom payload template."
+_NO_BOOKING: Final = (
+    "names no booking: neither a uid nor a booking id can be found in the body. Remove the custom payload template of "
+    "this webhook at Cal.com, or let it give {{uid}}."
 )
+#: What a body that we know is a dead letter for; one of a version that we do not know may have moved it elsewhere.
+_NOT_FOUND: Final = frozenset({"no_envelope", "no_booking"})
+_NO_WORD: Final = frozenset({"unknown_trigger", "no_trigger"})
 
-_decoder: Final = msgspec.json.Decoder()
-_canonical: Final = msgspec.json.Encoder(order="sorted")
+
+def decode_webhook(envelope: Envelope) -> tuple[HeardBooking | Ignored, ...]:
+    """Read a webhook body. Raises Undecodable.
+
+    A version that is not known is read by what is: Cal.com's shapes have changed within one version, and to refuse
+    them all would make an orphan of every appointment.
+    """
+    root, canonical = read(envelope.body)
+    said = sort(root)
+    version = envelope.webhook_version
+    if version is None or version in KNOWN_VERSIONS:
+        return (_understood(envelope, said, canonical),)
+    try:
+        decoded = _understood(envelope, said, canonical)
+    except Undecodable as error:
+        if error.reason not in _NOT_FOUND:
+            raise
+        decoded = _ignored(envelope, said, canonical, "unknown_version")
+    if type(decoded) is Ignored and decoded.reason in _NO_WORD:
+        decoded = replace(decoded, reason="unknown_version")
+    return (decoded,)
 
 
-def decode_webhook(envelope: Envelope) -> HeardBooking | Ignored:
-    """Read a webhook body. Raises Undecodable."""
-    root, canonical = _read(envelope.body)
-    if not isinstance(root, dict):
-        raise Undecodable("no_envelope", _NO_ENVELOPE)
-    trigger = _trigger(root)
-    rank = RANKS.get(trigger, 0)
-    event_id = f"cal-{rank}-{sha256(canonical).hexdigest()[:32]}"
-    if rank == 0:
-        return _ignore(envelope, root, event_id)
-    uid = uid_of(root)
+def _understood(envelope: Envelope, said: Said, canonical: bytes) -> HeardBooking | Ignored:
+    trigger = TRIGGERS.get(said.name)
+    if trigger is None:
+        return _unnamed(envelope, said, canonical)
+    if trigger.role is Role.IGNORED:
+        return _ignored(envelope, said, canonical, "ping" if said.name == "PING" else "by_policy")
+    uid = said.uid or stand_in(said)
     if uid is None:
-        raise Undecodable("no_envelope", f"{trigger} has no booking uid of 1 to 200 characters at `$.payload.uid`.")
-    event = booking_event(root, trigger, uid, event_id, envelope.received_at)
+        if trigger.role is Role.CHANGE:
+            raise Undecodable("no_booking", f"{said.name} {_NO_BOOKING}")
+        return _ignored(envelope, said, canonical, "by_policy")
+    event_id = _event_id(trigger.rank, canonical)
+    told = change if trigger.role is Role.CHANGE else fact
+    event = told(said, said.name, uid, event_id, envelope.received_at)
     require_storable(envelope.body, event)
     return HeardBooking(envelope.received_at, event)
 
 
-def _read(body: bytes) -> tuple[object, bytes]:
-    """Give the body's value and its canonical JSON: sorted keys, no white space."""
-    try:
-        value: object = _decoder.decode(body)
-        return value, _canonical.encode(value)
-    except (ValueError, RecursionError):
-        # Half a surrogate pair in a text that nobody stores (a note cut in the middle of an emoji) loses no booking.
-        read = half_paired(body)
-    if read is None:
-        raise _not_json(body)
-    return read
+def _unnamed(envelope: Envelope, said: Said, canonical: bytes) -> HeardBooking | Ignored:
+    """Read a body that names no trigger that we know: a booking and its state are as good."""
+    if said.name:
+        return _ignored(envelope, said, canonical, "unknown_trigger")
+    uid = said.uid or stand_in(said)
+    if uid is None:
+        raise no_envelope(said.root)
+    status: BookingStatus | None = status_word(said.payload.get("status"))
+    if status is None:
+        return _ignored(envelope, said, canonical, "no_trigger")
+    event_id = _event_id(RANK_OF_STATUS[status], canonical)
+    event = change(said, UNNAMED, uid, event_id, envelope.received_at)
+    require_storable(envelope.body, event)
+    return HeardBooking(envelope.received_at, event)
 
 
-def _not_json(body: bytes) -> Undecodable:
-    """Tell the text of a custom template, such as `event=…&uid=…`, from a body that broke."""
-    error = not_json(body)
-    if error.reason == "invalid_json" and b"=" in body and body.lstrip()[:1] not in (b"{", b"["):
-        return Undecodable("no_envelope", _NO_ENVELOPE)
-    return error
+def _event_id(rank: int, canonical: bytes) -> str:
+    return f"cal-{rank}-{sha256(canonical).hexdigest()[:32]}"
 
 
-def _trigger(root: Object) -> str:
-    trigger = root.get("triggerEvent")
-    return trigger if isinstance(trigger, str) else ""
-
-
-def _ignore(envelope: Envelope, root: Object, event_id: str) -> Ignored:
-    trigger = _trigger(root)
-    if trigger:
-        ignored = Ignored(event_id, trigger[:_KIND_MAX_CHARS], _why(trigger), _when(root))
-    elif uid_of(root) is not None or _like_zapier(root):
-        ignored = Ignored(event_id, "unnamed", "no_trigger", _when(root))
-    else:
-        raise Undecodable("no_envelope", _NO_ENVELOPE)
+def _ignored(envelope: Envelope, said: Said, canonical: bytes, reason: str) -> Ignored:
+    kind = said.name[:_KIND_MAX_CHARS] or "unnamed"
+    ignored = Ignored(_event_id(0, canonical), kind, reason, _when(said.root))
     require_storable(envelope.body, ignored)
     return ignored
 
 
-def _why(trigger: str) -> str:
-    if trigger == "PING":
-        return "ping"
-    return "by_policy" if trigger in IGNORED else "unknown_trigger"
-
-
 def _when(root: Object) -> datetime | None:
     """Give the event's time; a flat body is a booking's row, and its createdAt is the booking's."""
-    if not isinstance(root.get("payload"), dict):
-        return None
-    try:
-        return a_time(root, "createdAt")
-    except Undecodable:
-        return None
-
-
-def _like_zapier(root: Object) -> bool:
-    """Tell a Zapier or Make subscription's body, which has neither trigger nor uid."""
-    return isinstance(root.get("startTime"), str) and isinstance(root.get("attendees"), list)
+    return readable_moment(root, "createdAt") if isinstance(root.get("payload"), dict) else None

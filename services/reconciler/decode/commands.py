@@ -13,7 +13,7 @@ from services.reconciler.decode.values import fits, in_plain_words, not_json, re
 _decoder: Final[msgspec.json.Decoder[Command]] = msgspec.json.Decoder(Command)
 
 
-def decode_command(envelope: Envelope) -> Commanded:
+def decode_command(envelope: Envelope) -> tuple[Commanded, ...]:
     """Read a command from an envelope.
 
     Raises Undecodable: "invalid_command", or "invalid_text" for a text that cannot be stored.
@@ -23,7 +23,7 @@ def decode_command(envelope: Envelope) -> Commanded:
     if not fits(command.version):
         raise Undecodable("invalid_command", "`$.version` is too large.")
     issued_at = utc(command.issued_at, "`$.issued_at`", "invalid_command")
-    return Commanded(envelope.received_at, msgspec.structs.replace(command, issued_at=issued_at))
+    return (Commanded(envelope.received_at, msgspec.structs.replace(command, issued_at=issued_at)),)
 
 
 def _parse(body: bytes) -> Command:

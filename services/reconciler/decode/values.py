@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -15,9 +15,49 @@ LAST_YEAR: Final = 9998
 #: PostgreSQL's bigint.
 BIGINT_MAX: Final = 2**63 - 1
 
+_canonical: Final = msgspec.json.Encoder(order="sorted")
+
 _ECHOED_VALUE: Final = re.compile(r" '.*'", re.DOTALL)
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _TWO_OBJECTS: Final = re.compile(rb"\}\s*\{")
+#: Times that ISO 8601 knows and `fromisoformat` does not: a leap second, 24:00, a zone's name behind the offset.
+_UNUSUAL_TIME: Final = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<fraction>[.,]\d{1,9})?)?"
+    r" ?(?P<offset>[Zz]|[+-]\d\d(?::?\d\d)?)?(?P<zone>\[[^\[\]]{1,64}\])?",
+    re.ASCII,
+)
+
+
+def instant(text: str) -> datetime | None:
+    """Give the time that a text is; without an offset where it has none. None: it is no time."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return unusual_instant(text)
+
+
+def unusual_instant(text: str) -> datetime | None:
+    """Give the time that a text is which `fromisoformat` refuses; None: it is no time.
+
+    A zone's name is believed only behind an offset that says the same: alone it needs tables that change.
+    """
+    found = _UNUSUAL_TIME.fullmatch(text)
+    if found is None or (found["zone"] and not found["offset"]):
+        return None
+    hour, second = found["hour"], found["second"] or "00"
+    more = timedelta()
+    if second == "60":
+        second, more = "59", timedelta(seconds=1)
+    if hour == "24":
+        if (found["minute"], second) != ("00", "00"):
+            return None
+        hour, more = "00", timedelta(days=1)
+    fraction = (found["fraction"] or "").replace(",", ".")
+    offset = (found["offset"] or "").upper()
+    try:
+        return datetime.fromisoformat(f"{found['day']}T{hour}:{found['minute']}:{second}{fraction}{offset}") + more
+    except (ValueError, OverflowError):
+        return None
 
 
 def utc(moment: datetime, field: str, reason: str) -> datetime:
@@ -28,6 +68,8 @@ def utc(moment: datetime, field: str, reason: str) -> datetime:
     """
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise Undecodable(reason, f"{field} is not in the years {FIRST_YEAR} to {LAST_YEAR}.")
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -73,6 +115,15 @@ def half_paired(body: bytes) -> tuple[object, bytes] | None:
     except (ValueError, RecursionError):
         return None
     return (value, text.encode(errors="surrogatepass")) if _HALF_PAIR.search(text) else None
+
+
+def canonical(value: object) -> bytes:
+    """Give the canonical JSON of what was read: sorted keys, no white space; half surrogate pairs may be in it."""
+    try:
+        return _canonical.encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="surrogatepass")
 
 
 def not_json(body: bytes) -> Undecodable:
