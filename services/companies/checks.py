@@ -21,8 +21,9 @@ _LEAST_BYTES: Final = 16
 _LONGEST_WINDOW_SECONDS: Final = 366 * 86400
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
-#: Of a zone that has no country, such as UTC.
+#: Of a zone that has no country, such as UTC, or those that are named after a clock instead of a place.
 _HOME: Final = "DE"
+_CLOCKS: Final = frozenset({"CET", "EET", "EST", "HST", "MET", "MST", "WET"})
 
 
 class CompanyError(Exception):
@@ -56,15 +57,26 @@ def country(given: str | None, zone: str) -> str:
     if given is None:
         return _home_of(zone)
     code = given.strip().upper()
-    if code not in phonenumbers.SUPPORTED_REGIONS:
+    if not given.isascii() or code not in phonenumbers.SUPPORTED_REGIONS:  # of a ß two letters are made
         raise CompanyError(f"country: {given!r} is no country of two letters (ISO 3166); DE and AT are")
     return code
 
 
 def _home_of(zone: str) -> str:
-    lines = resources.files("tzdata.zoneinfo").joinpath("zone.tab").read_text("utf-8").splitlines()
-    fields = (line.split("\t") for line in lines if not line.startswith("#"))
-    return next((field[0] for field in fields if field[2] == zone), _HOME)
+    """Give the country that a zone is named after a town of; an old name (US/Eastern) counts as its new one."""
+    if zone in _CLOCKS:
+        return _HOME
+    lines = _of_tzdata("zone.tab")
+    countries = {fields[2]: fields[0] for line in lines if len(fields := line.split("\t")) > 2}  # noqa: PLR2004
+    if zone not in countries:
+        links = (line.split() for line in _of_tzdata("tzdata.zi") if line.startswith("L "))
+        zone = next((target for _, target, name in links if name == zone), zone)
+    return countries.get(zone, _HOME)
+
+
+def _of_tzdata(name: str) -> list[str]:
+    lines = resources.files("tzdata.zoneinfo").joinpath(name).read_text("utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
 
 
 def waiting(given: str, field: str) -> Waiting:

@@ -39,11 +39,21 @@ class Register:
     def __init__(self) -> None:
         """Begin empty: `loaded` is False until the first `refresh`."""
         self._now = _NOTHING
+        self._first = asyncio.Event()
 
     @property
     def loaded(self) -> bool:
         """Tell whether the register was ever read."""
         return self._now is not _NOTHING
+
+    async def read_within(self, seconds: float) -> bool:
+        """Wait for the first `refresh`, for so long at most; tells whether the register was read."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._first.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @property
     def companies(self) -> Mapping[str, Company]:
@@ -74,6 +84,7 @@ class Register:
             return False
         # In a thread: some 10,000 companies take a second, and the doors go on meanwhile.
         self._now = await asyncio.to_thread(_snapshot, found, vault, self._now.opened)
+        self._first.set()
         return True
 
     async def follow(

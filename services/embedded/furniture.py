@@ -52,6 +52,8 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
     if not settings.kafka_bootstrap_servers and "kafka_assignment" not in plan.given:
         settings = replace(settings, kafka_assignment="all")
     settings = replace(settings, kafka_bootstrap_servers=broker.result(), postgres_dsn=database.result())
+    if "ingest_spool_dir" not in plan.given:
+        settings = replace(settings, ingest_spool_dir=str(plan.data_dir / "spool"))
     if not settings.secret_key:
         settings = replace(settings, secret_key=state.ensure_key(plan.data_dir))
     if "smtp_host" not in plan.given:

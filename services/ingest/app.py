@@ -35,6 +35,8 @@ _APPOINTMENTS: Final = "/events/appointments/"
 _LONGEST_NOTED: Final = 64
 _GONE: Final = 499
 
+#: Just after the start a request waits so long for the companies to be read: Cal.com would not send it again.
+BEGIN_SECONDS = 2.0
 #: A webhook over the limit is answered so late at most, and so many at once; more are answered at once.
 MOST_SLOW_SECONDS: Final = 2.0
 MOST_SLOWED: Final = 100
@@ -51,6 +53,8 @@ _UNPROVED: Final = _problem(401, "unauthorized", (b"www-authenticate", b"Signatu
 _NOT_A_POST: Final = _problem(405, "POST is wanted", (b"allow", b"POST"))
 _TOO_LARGE: Final = _problem(413, "the body is too large")
 _TOO_MANY: Final = 429
+#: What comes in floods when it comes: one line a second of it.
+_OFTEN: Final = frozenset({_TOO_MANY, 503})
 _LATER: Final = _problem(503, "not kept; please send it again", (b"retry-after", b"5"))
 
 
@@ -118,7 +122,7 @@ class _Receiver:
         self._seconds = telemetry.ingest_seconds.labels(door.name)
         self._counts: dict[int, Callable[[], None]] = {}
         self._slowed = 0
-        self._loud_at = 0.0
+        self._loud_at: dict[int, float] = {}
 
     async def receive(self, company_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and write its line."""
@@ -147,7 +151,7 @@ class _Receiver:
         return answered
 
     async def _accept(self, company_id: str, headers: Headers, receive: Receive, outcome: _Outcome) -> Answer:
-        if not self._register.loaded:
+        if not self._register.loaded and not await self._register.read_within(BEGIN_SECONDS):
             return _because(outcome, "the companies were not read yet", _LATER)
         body = await wire.read_body(headers, receive, self._max_body_bytes)
         outcome.bytes = len(body)
@@ -196,15 +200,15 @@ class _Receiver:
 
     def _level(self, status: int) -> Callable[..., object]:
         """At debug what went well: its line costs as much as the rest of the door, and the metrics count it anyway."""
-        if status == _ACCEPTED.status or (status == _TOO_MANY and not self._loud()):
+        if status == _ACCEPTED.status or (status in _OFTEN and not self._loud(status)):
             return self._log.debug
         return self._log.error if status == _LATER.status else self._log.warning
 
-    def _loud(self) -> bool:
+    def _loud(self, status: int) -> bool:
         now = time.perf_counter()
-        if now < self._loud_at:
+        if now < self._loud_at.get(status, 0.0):
             return False
-        self._loud_at = now + _QUIET_SECONDS
+        self._loud_at[status] = now + _QUIET_SECONDS
         return True
 
 

@@ -30,6 +30,8 @@ DISK_SECONDS: Final = 2.5
 CLOSE_SECONDS: Final = 1.5
 #: What may wait for the disk at once.
 QUEUE_BYTES: Final = 64 * 1024 * 1024
+#: Most messages are smaller.
+_USUAL_BYTES: Final = 4096
 _MOST_JOBS: Final = 2000
 _TIDY_SECONDS: Final = 1.0
 CHUNK_ROWS: Final = 500
@@ -56,8 +58,15 @@ class _Job:
     def __init__(self, do: Callable[[SpoolFile], Any], *, writes: bool) -> None:
         self.do, self.writes = do, writes
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(_seen)
         self.account: Callable[[Any, Exception | None], None] | None = None
         self.rows: Sequence[Row] = ()
+
+
+def _seen(done: "asyncio.Future[Any]") -> None:
+    """Take note of an error: whoever waited may have given up."""
+    if not done.cancelled():
+        done.exception()
 
 
 _Outcome = tuple[_Job, Any, "Exception | None"]
@@ -66,7 +75,7 @@ _Outcome = tuple[_Job, Any, "Exception | None"]
 class Spool:
     """One spool. Whatever touches the disk is bounded: it raises TimeoutError after DISK_SECONDS, and may still happen.
 
-    `failing`: the last write did not succeed.
+    `failing`: the last write did not succeed, and no `probe` since.
     """
 
     def __init__(self, file: SpoolFile, max_bytes: int) -> None:
@@ -76,21 +85,23 @@ class Spool:
         self.holdings = Holdings()
         self.failing = False
         self._next_seq = 1
-        self._queued_bytes = 0
+        self._queued_bytes = self._refused_bytes = 0
+        self._full = False  # the thread's: the disk is full, nothing more is written
+        self._recount = False  # the thread's: a file was begun since it was last counted
         self._waiting: set[_Job] = set()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path, *, door_id: str, max_bytes: int, now: Callable[[], datetime]) -> "Spool":
-        """Open a spool, with what it holds. Raises OSError, TimeoutError. `door_id`: of a new one."""
-        spool = cls(SpoolFile(path, door_id, now), max_bytes)
+    async def open(cls, path: Path, *, max_bytes: int, now: Callable[[], datetime]) -> "Spool":
+        """Open a spool, with what it holds. Raises OSError, TimeoutError."""
+        spool = cls(SpoolFile(path, now), max_bytes)
         spool._thread.start()
-        begun = spool._put(lambda file: (file.begin(), file.last_seq()), writes=False)
+        begun = spool._put(spool._begin, writes=False)
         async with asyncio.timeout(OPEN_SECONDS):
             try:
-                spool.holdings, last = await begun.done
+                spool.holdings, last, spool._refused_bytes = await begun.done
             except BaseException:
                 spool._jobs.put(None)
                 raise
@@ -102,15 +113,19 @@ class Spool:
         """Give where it lies."""
         return self._file.path
 
-    @property
-    def door_id(self) -> str:
-        """Give the name of the door whose spool it is."""
-        return self._file.door_id
+    def was_damaged(self) -> bool:
+        """Tell whether, since this was asked last, the file was damaged: nobody knows all that had lain in it."""
+        damaged, self._file.damaged = self._file.damaged, False
+        return damaged
 
     @property
     def takes(self) -> bool:
-        """Tell whether it would take a message: there is room, and the last write succeeded."""
-        return not self.failing and self.holdings.bytes < self.max_bytes
+        """Tell whether it would take a message as they usually are: there is room, and the last write succeeded."""
+        return not self.failing and self._kept_bytes + _USUAL_BYTES <= self.max_bytes
+
+    @property
+    def _kept_bytes(self) -> int:
+        return self.holdings.bytes + self._refused_bytes
 
     def append(self, lane: Lane, deliveries: Sequence[Delivery]) -> "asyncio.Future[None]":
         """Write messages behind all others, all or none; the future is done when the disk has them.
@@ -121,8 +136,8 @@ class Spool:
             row_of(self._next_seq + number, lane, delivery, to_us(delivery.received_at))
             for number, delivery in enumerate(deliveries)
         ]
-        size_bytes = sum(row.bytes for row in rows)
-        if self.holdings.bytes + size_bytes > self.max_bytes:
+        size_bytes = sum(row.size_bytes for row in rows)
+        if self._kept_bytes + size_bytes > self.max_bytes:
             raise SpoolFullError(f"{self.max_bytes} bytes")
         if self._queued_bytes and self._queued_bytes + size_bytes > QUEUE_BYTES:
             raise SpoolFullError("the disk is too slow")
@@ -143,13 +158,14 @@ class Spool:
         """Give the first rows of a lane, as they can be read. A damaged file is set aside, and its rest is read."""
         return await self._ask(lambda file: _checked(file.oldest(lane, rows, most_bytes)))
 
-    async def forget(self, rows: Sequence[Row]) -> None:
-        """Remove what the broker has."""
-        await self._remove(rows, lambda file: file.delete([row.seq for row in rows]))
+    async def forget(self, rows: Sequence[Row], counted: Callable[[], None] = lambda: None) -> None:
+        """Remove what the broker has. `counted` is called in the same moment as they count no more."""
+        await self._remove(rows, lambda file: file.delete([row.seq for row in rows]), counted)
 
     async def refuse(self, row: Row, reason: str) -> None:
         """Lay aside, in the same file, what the broker will never take."""
-        await self._remove([row], lambda file: file.refuse(row, reason))
+        await self._remove([row], lambda file: file.refuse(row, reason), lambda: None)
+        self._refused_bytes += len(row.packed)
 
     async def rehome(self, home: Home) -> None:
         """Put every row where it belongs now that `home(topic, company_id)` says so; others may write meanwhile."""
@@ -160,8 +176,9 @@ class Spool:
             self.holdings.move(moved)
 
     async def probe(self) -> None:
-        """Write something, to see whether that works again. Raises OSError."""
-        await self._ask(lambda file: file.touch(), writes=True)
+        """See whether it can be written again. Raises OSError."""
+        await self._ask(self._probe)
+        self.failing = False
 
     async def close(self, *, remove: bool = False) -> None:
         """Finish what waits and close the file, within CLOSE_SECONDS; remove it if wanted."""
@@ -171,11 +188,14 @@ class Spool:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await ended.done
 
-    async def _remove(self, rows: Sequence[Row], do: Callable[[SpoolFile], list[int]]) -> None:
+    async def _remove(
+        self, rows: Sequence[Row], do: Callable[[SpoolFile], list[int]], counted: Callable[[], None]
+    ) -> None:
         by_seq = {row.seq: row for row in rows}
 
         def account(gone: list[int] | None, _: Exception | None) -> None:
             self._count_out([by_seq[seq] for seq in gone or ()])
+            counted()
 
         job = self._put(do, writes=True)
         job.account = account
@@ -194,11 +214,11 @@ class Spool:
 
     def _count_in(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self.holdings.add(row.lane, row.received_us, row.bytes)
+            self.holdings.add(row.lane, row.received_us, row.size_bytes)
 
     def _count_out(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self.holdings.remove(row.lane, row.received_us, row.bytes)
+            self.holdings.remove(row.lane, row.received_us, row.size_bytes)
 
     def _dequeue(self, size_bytes: int) -> None:
         self._queued_bytes -= size_bytes
@@ -214,7 +234,7 @@ class Spool:
             if job.account and found is None:
                 job.account(result, error)
             if job.writes:
-                self.failing = error is not None and not isinstance(error, SpoolFullError)
+                self.failing = error is not None or (self.failing and not job.rows)
             if job.done.done():
                 continue
             if error is None:
@@ -254,23 +274,66 @@ class Spool:
             return False
 
     def _do(self, jobs: list[_Job]) -> tuple[list[_Outcome], Holdings | None]:
-        """Do the writes in one commit, then the reads; with a damaged file, again on a fresh one."""
+        """Do what is wanted; what a damaged file or a full disk kept from being done, once more after the remedy."""
         try:
-            return self._attempt(jobs), None
-        except (sqlite3.Error, OSError, DamagedError, msgspec.DecodeError) as error:
-            if not is_damage(error):
-                return [(job, None, _told(error)) for job in jobs], None
-            try:
-                self._file.set_aside(error)
-                return self._attempt(jobs), self._file.holdings()
-            except (sqlite3.Error, OSError, DamagedError) as again:
-                return [(job, None, _told(again)) for job in jobs], None
+            return self._attempt(jobs)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told; without its thread a spool is nothing
+            trouble = error
+        try:
+            self._remedy(trouble)
+            return self._attempt(jobs)
+        except Exception as error:  # noqa: BLE001 - as above
+            return [(job, None, _told(error)) for job in jobs], None
 
-    def _attempt(self, jobs: list[_Job]) -> list[_Outcome]:
-        writes = [job for job in jobs if job.writes]
+    def _remedy(self, error: Exception) -> None:
+        """Begin a fresh file in place of a damaged one; on a full disk make room for removing, and take no more."""
+        if is_damage(error):
+            self._recount = True
+            self._file.set_aside(error)
+        elif is_full(error):
+            self._full = True
+            self._file.let_go()
+        else:
+            raise error
+
+    def _attempt(self, jobs: list[_Job]) -> tuple[list[_Outcome], Holdings | None]:
+        full = self._full
+        writes = [job for job in jobs if job.writes and not (full and job.rows)]
         results = self._file.commit([job.do for job in writes]) if writes else []
         outcomes: list[_Outcome] = [(job, result, None) for job, result in zip(writes, results, strict=True)]
-        return outcomes + [(job, job.do(self._file), None) for job in jobs if not job.writes]
+        outcomes += [self._read(job) for job in jobs if not job.writes]
+        outcomes += [(job, None, SpoolFullError("the disk")) for job in jobs if full and job.rows]
+        if not self._recount:
+            return outcomes, None
+        found = self._file.holdings()
+        self._recount = False
+        return outcomes, found
+
+    def _read(self, job: _Job) -> _Outcome:
+        """Do what changes nothing that is counted; it fails alone, but for damage, which concerns all."""
+        try:
+            return job, job.do(self._file), None
+        except Exception as error:
+            if is_damage(error):
+                raise
+            return job, None, _told(error)
+
+    def _begin(self, file: SpoolFile) -> "tuple[Holdings, int, int]":
+        found = file.begin()
+        try:
+            file.hold_back()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._full = True
+        return found, file.last_seq(), file.refused_bytes()
+
+    def _probe(self, file: SpoolFile) -> None:
+        if self._full:
+            file.regain()
+            self._full = False
+        else:
+            file.commit([SpoolFile.touch])
 
 
 def _checked(rows: list[Row]) -> list[Row]:
@@ -284,7 +347,10 @@ def _checked(rows: list[Row]) -> list[Row]:
 
 
 def _told(error: Exception) -> Exception:
-    return SpoolFullError("the disk") if is_full(error) else SpoolError(f"{type(error).__name__}: {error}")
+    if is_full(error):
+        return SpoolFullError("the disk")
+    ours = not isinstance(error, (sqlite3.Error, OSError, DamagedError))
+    return error if ours else SpoolError(f"{type(error).__name__}: {error}")
 
 
 def _in_time(done: "asyncio.Future[T]") -> Coroutine[Any, Any, T]:

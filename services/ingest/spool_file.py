@@ -1,5 +1,6 @@
 """A spool's file: SQLite, WAL, every commit on the disk before it is one. Blocking; one thread owns it."""
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -18,10 +19,11 @@ from services.ingest.holdings import Holdings, Lane
 from services.plumbing import telemetry
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS door (door_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS probed (times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS spooled (
-  seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, company_id TEXT NOT NULL, ce_id TEXT NOT NULL,
-  received_us INTEGER NOT NULL, bytes INTEGER NOT NULL, crc INTEGER NOT NULL, delivery BLOB NOT NULL);
+  seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, company_id TEXT NOT NULL,
+  ce_id TEXT NOT NULL, received_us INTEGER NOT NULL, bytes INTEGER NOT NULL, crc INTEGER NOT NULL,
+  delivery BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS spooled_by_lane ON spooled (topic, partition, seq);
 CREATE TABLE IF NOT EXISTS refused (
   seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, topic TEXT NOT NULL, company_id TEXT NOT NULL, ce_id TEXT NOT NULL,
@@ -30,15 +32,21 @@ CREATE TABLE IF NOT EXISTS refused (
 _COLUMNS: Final = "seq, topic, partition, company_id, ce_id, received_us, bytes, crc, delivery"
 _INSERT: Final = f"INSERT OR REPLACE INTO spooled ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _OLDEST: Final = f"SELECT {_COLUMNS} FROM spooled WHERE topic = ? AND partition = ? ORDER BY seq LIMIT ?"  # noqa: S608
-_FROM: Final = f"SELECT {_COLUMNS} FROM spooled WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+_FROM: Final = f"SELECT {_COLUMNS} FROM spooled WHERE seq > ? ORDER BY seq"  # noqa: S608
 _REFUSE: Final = """
-INSERT OR REPLACE INTO refused SELECT seq, ?, topic, company_id, ce_id, received_us, delivery FROM spooled WHERE seq = ?"""
+INSERT OR REPLACE INTO refused
+SELECT seq, ?, topic, company_id, ce_id, received_us, delivery FROM spooled WHERE seq = ?"""
 
 #: What a row costs beside its message.
 _ROW_BYTES: Final = 160
 _CHUNK_ROWS: Final = 500
 _TIDY_PAGES: Final = 4000
+#: So often what cannot be read is stepped over, each time twice as far.
+_MOST_STEPS: Final = 40
 _SUFFIXES: Final = ("", "-wal", "-shm")
+#: Held back on the disk, so that a full one has room for what removing takes: a WAL of _WAL_PAGES and one change.
+BALLAST_BYTES: Final = 4 * 1024 * 1024
+_WAL_PAGES: Final = 250
 #: SQLite's codes for a file whose content is wrong: CORRUPT and NOTADB.
 _DAMAGED: Final = frozenset({11, 26})
 _FULL: Final = 13
@@ -60,7 +68,7 @@ class Row(Struct, frozen=True):
     company_id: str
     ce_id: str
     received_us: int
-    bytes: int
+    size_bytes: int
     crc: int
     packed: bytes
 
@@ -93,7 +101,7 @@ def is_damage(error: BaseException) -> bool:
 
 def is_full(error: BaseException) -> bool:
     """Tell whether there is no room."""
-    return _code(error) == _FULL
+    return _code(error) == _FULL or (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT})
 
 
 def _code(error: BaseException) -> int:
@@ -103,9 +111,10 @@ def _code(error: BaseException) -> int:
 class SpoolFile:
     """The file. Errors are sqlite3's, OSError and DamagedError."""
 
-    def __init__(self, path: Path, door_id: str, now: Callable[[], datetime]) -> None:
-        """Nothing is opened yet. `door_id`: what the door is called whose file this is, if it does not say so itself."""
-        self.path, self.door_id, self._now = path, door_id, now
+    def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
+        """Nothing is opened yet."""
+        self.path, self._now = path, now
+        self.damaged = False
         self._opened: sqlite3.Connection | None = None
 
     @property
@@ -120,14 +129,15 @@ class SpoolFile:
         try:
             with closing(self.connection.execute("PRAGMA quick_check(1)")) as cursor:
                 found = cursor.fetchone()[0]
-            if found != "ok":
-                raise DamagedError(str(found).splitlines()[0])
-            return self.holdings()
+            return self.holdings() if found == "ok" else self._begin_anew(DamagedError(" ".join(str(found).split())))
         except (sqlite3.DatabaseError, DamagedError) as error:
             if not is_damage(error):
                 raise
-            self.set_aside(error)
-            return self.holdings()
+            return self._begin_anew(error)
+
+    def _begin_anew(self, error: Exception) -> Holdings:
+        self.set_aside(error)
+        return self.holdings()
 
     def commit(self, changes: "Sequence[Callable[[SpoolFile], object]]") -> list[object]:
         """Make all changes, or none; returns when the disk has them."""
@@ -163,7 +173,7 @@ class SpoolFile:
         with closing(self.connection.execute(_OLDEST, (*lane, rows))) as cursor:
             for values in cursor:
                 row = Row(*values)
-                size_bytes += row.bytes
+                size_bytes += row.size_bytes
                 if found and size_bytes > most_bytes:
                     break
                 found.append(row)
@@ -186,12 +196,17 @@ class SpoolFile:
 
     def touch(self) -> None:
         """Within a commit: write something."""
-        self.connection.execute("UPDATE door SET door_id = door_id")
+        if self.connection.execute("UPDATE probed SET times = times + 1").rowcount == 0:
+            self.connection.execute("INSERT INTO probed VALUES (1)")
 
     def last_seq(self) -> int:
         """Give the highest `seq`; 0: there is none."""
         last = "SELECT max(coalesce((SELECT max(seq) FROM spooled), 0), coalesce((SELECT max(seq) FROM refused), 0))"
         return int(self.connection.execute(last).fetchone()[0])
+
+    def refused_bytes(self) -> int:
+        """Give the size of what was refused."""
+        return int(self.connection.execute("SELECT coalesce(sum(length(delivery)), 0) FROM refused").fetchone()[0])
 
     def holdings(self) -> Holdings:
         """Count what there is."""
@@ -209,6 +224,28 @@ class SpoolFile:
         self.connection.execute(f"PRAGMA incremental_vacuum({_TIDY_PAGES})").fetchall()
         return True
 
+    def hold_back(self) -> None:
+        """Keep room on the disk for removing. Raises OSError, also when there is none."""
+        ballast = self._beside(".ballast")
+        descriptor = os.open(ballast, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
+        except BaseException:
+            ballast.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def let_go(self) -> None:
+        """Use the room that was held back."""
+        self._beside(".ballast").unlink(missing_ok=True)
+
+    def regain(self) -> None:
+        """Give all that is free back to the disk, and hold room back again. Raises OSError while there is none."""
+        self.connection.execute("PRAGMA incremental_vacuum").fetchall()
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.hold_back()
+
     def close(self) -> None:
         """Close it; what is in the WAL goes into the file."""
         opened, self._opened = self._opened, None
@@ -216,9 +253,12 @@ class SpoolFile:
             opened.close()
 
     def remove(self) -> None:
-        """Close and remove it."""
+        """Close and remove it; with messages that were refused it is only laid aside: they are for people."""
+        refused_bytes = self.refused_bytes()
         self.close()
-        for suffix in reversed(_SUFFIXES):
+        if refused_bytes:
+            self.path.rename(self._beside(f".refused-{self._now():%Y%m%dT%H%M%S.%fZ}"))
+        for suffix in (".ballast", *reversed(_SUFFIXES)):
             self._beside(suffix).unlink(missing_ok=True)
 
     def set_aside(self, error: BaseException) -> None:
@@ -229,16 +269,16 @@ class SpoolFile:
         for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
                 self._beside(suffix).rename(f"{aside}{suffix}")
-        saved = self._save(aside)
+        self.damaged = True
         telemetry.spool_damaged.inc()
-        telemetry.log().error(telemetry.SPOOL_DAMAGED, path=str(aside), error=str(error)[:200], saved=saved)
-
-    def _save(self, aside: Path) -> int:
+        telemetry.log().error(telemetry.SPOOL_DAMAGED, path=str(aside), error=str(error)[:200])
         saved, rows = 0, _readable(aside)
-        while chunk := [row for _, row in zip(range(_CHUNK_ROWS), rows, strict=False)]:
-            self.commit([lambda file, chunk=chunk: file.insert(chunk)])  # type: ignore[misc]
-            saved += len(chunk)
-        return saved
+        try:
+            while chunk := [row for _, row in zip(range(_CHUNK_ROWS), rows, strict=False)]:
+                self.commit([lambda file, chunk=chunk: file.insert(chunk)])  # type: ignore[misc]
+                saved += len(chunk)
+        finally:
+            telemetry.log().error(telemetry.SPOOL_SAVED, path=str(aside), messages=saved)
 
     def _open(self) -> sqlite3.Connection:
         new = not self.path.exists()
@@ -246,16 +286,13 @@ class SpoolFile:
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=2)
         try:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            if new:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.executescript(_SCHEMA)
-            known = connection.execute("SELECT door_id FROM door").fetchone()
-            if known is None:
-                connection.execute("INSERT INTO door VALUES (?)", (self.door_id,))
-            else:
-                self.door_id = known[0]
             if new:
                 _sync(self.path.parent)
         except BaseException:
@@ -273,23 +310,26 @@ def _readable(path: Path) -> Iterator[Row]:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
     except sqlite3.Error:
         return
+    last, step, failures = 0, 1, 0
     with closing(connection):
-        last, step, empty = 0, 1, 0
-        while empty < _MOST_STEPS:
+        while failures < _MOST_STEPS:
             try:
-                values = connection.execute(_FROM, (last, 1)).fetchone()
-                if values is None:
-                    return
-                row = Row(*values)
-                last, step, empty = row.seq, 1, 0
-                with suppress(DamagedError, msgspec.DecodeError, TypeError):
-                    _ = row.delivery
-                    yield row
+                for values in connection.execute(_FROM, (last,)):
+                    row = Row(*values)
+                    last, step, failures = row.seq, 1, 0
+                    if _whole(row):
+                        yield row
             except (sqlite3.Error, TypeError, OverflowError):
-                last, step, empty = last + step, step * 2, empty + 1
+                last, step, failures = last + step, step * 2, failures + 1
+            else:
+                return
 
 
-_MOST_STEPS: Final = 40
+def _whole(row: Row) -> bool:
+    try:
+        return row.delivery is not None
+    except (DamagedError, msgspec.DecodeError, TypeError):
+        return False
 
 
 def _sync(directory: Path) -> None:

@@ -22,6 +22,8 @@ class Health:
     def __init__(self) -> None:
         """Begin without parts: ready."""
         self._parts: dict[str, str | None] = {}
+        self._judges: dict[str, Callable[[], str | None]] = {}
+        self._notes: dict[str, Callable[[], object]] = {}
 
     def ready(self, part: str) -> None:
         """Say that a part works."""
@@ -31,9 +33,23 @@ class Health:
         """Say that a part does not work, and why."""
         self._parts[part] = reason
 
+    def judge(self, part: str, trouble: Callable[[], str | None]) -> None:
+        """Let a part be asked each time why it does not work; None: it does."""
+        self._judges[part] = trouble
+
+    def note(self, part: str, detail: Callable[[], object]) -> None:
+        """Let a part be asked each time what is not as usual, though the service is ready; None: nothing."""
+        self._notes[part] = detail
+
     def troubles(self) -> dict[str, str]:
         """Give the parts that do not work, with their reasons."""
-        return {part: reason for part, reason in self._parts.items() if reason is not None}
+        found = self._parts | {part: trouble() for part, trouble in self._judges.items()}
+        return {part: reason for part, reason in found.items() if reason is not None}
+
+    def degraded(self) -> dict[str, object]:
+        """Give what is not as usual and keeps nothing from being ready; JSON values by part."""
+        found = {part: detail() for part, detail in self._notes.items()}
+        return {part: detail for part, detail in found.items() if detail is not None}
 
 
 def routes(health: Health) -> list[Route]:
@@ -44,7 +60,11 @@ def routes(health: Health) -> list[Route]:
 
     async def readyz(_: Request) -> Response:
         troubles = health.troubles()
-        return JSONResponse({"ready": not troubles, "troubles": troubles}, status_code=503 if troubles else 200)
+        said: dict[str, object] = {"ready": not troubles, "troubles": troubles}
+        degraded = health.degraded()
+        if degraded:
+            said["degraded"] = degraded
+        return JSONResponse(said, status_code=503 if troubles else 200)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -13,6 +13,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.envelope import Delivery
 
@@ -51,27 +52,42 @@ class Lane:
     async def _run(self) -> None:
         while self._waiting:
             batch = self._producer.create_batch()
-            sent = 0
-            for delivery, _ in self._waiting:
-                if batch.append(
-                    timestamp=None, key=delivery.company_id.encode(), value=delivery.body, headers=delivery.headers()
-                ) is None:  # fmt: skip
-                    break
-                sent += 1
-            going, self._waiting = self._waiting[:sent], self._waiting[sent:]
-            await self._send(batch, [future for _, future in going])
+            looked_at, going = 0, []
+            for delivery, future in self._waiting:
+                if not future.done():  # else nobody waits for it any more: it is not sent
+                    if _add(batch, delivery) is None:
+                        break
+                    going.append(future)
+                looked_at += 1
+            del self._waiting[:looked_at]
+            if going:
+                await self._send(batch, going)
 
     async def _send(self, batch: object, futures: "list[asyncio.Future[None]]") -> None:
         try:
             acknowledged = await self._producer.send_batch(batch, self._topic, partition=self._partition)
             await acknowledged
         except asyncio.CancelledError:
-            _settle(futures, KafkaConnectionError("the producer was stopped"))
+            self._fail(futures, KafkaConnectionError("the producer was stopped"))
             raise
         except Exception as error:  # noqa: BLE001 - whoever waits is told
-            _settle(futures, error)
+            self._fail(futures, error)
         else:
             _settle(futures, None)
+
+    def _fail(self, futures: "list[asyncio.Future[None]]", error: Exception) -> None:
+        """Fail a batch, and what waits behind it: it must not overtake what its sender will send again."""
+        behind, self._waiting = self._waiting, []
+        _settle(futures, error)
+        _settle([future for _, future in behind], error)
+
+
+def _add(batch: BatchBuilder, delivery: Delivery) -> object | None:
+    """Put a message into a batch; None: it is full."""
+    added: object | None = batch.append(
+        timestamp=None, key=delivery.company_id.encode(), value=delivery.body, headers=delivery.headers()
+    )
+    return added
 
 
 def _settle(futures: "list[asyncio.Future[None]]", error: Exception | None) -> None:
@@ -95,12 +111,21 @@ class Lanes:
         self._counts: dict[str, int] = {}
         self._home = lru_cache(maxsize=100_000)(partition_of)
 
-    async def put(self, topic: str, delivery: Delivery) -> Awaitable[None]:
-        """Queue a message. Raises KafkaError when the topic is not known, LaneFull."""
+    async def learn(self, topic: str) -> int:
+        """Give the topic's partition count; the broker is asked once. Raises KafkaError when the topic is not known."""
         count = self._counts.get(topic)
         if count is None:
             count = self._counts[topic] = len(await self._producer.partitions_for(topic))
-        number = self._home(delivery.company_id, count)
+        return count
+
+    async def put(self, topic: str, delivery: Delivery) -> Awaitable[None]:
+        """Queue a message. Raises KafkaError when the topic is not known, LaneFull."""
+        await self.learn(topic)
+        return self.put_known(topic, delivery)
+
+    def put_known(self, topic: str, delivery: Delivery) -> "asyncio.Future[None]":
+        """Queue a message on a topic that was learned; the order of calls is that of the log. Raises LaneFull."""
+        number = self._home(delivery.company_id, self._counts[topic])
         lane = self._lanes.get((topic, number))
         if lane is None:
             lane = self._lanes[(topic, number)] = Lane(self._producer, topic, number)

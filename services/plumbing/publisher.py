@@ -15,6 +15,7 @@ from services.plumbing.settings import Settings, SettingsError
 
 #: A lane's batch; a single message may be larger.
 _MAX_BATCH_BYTES: Final = 1024 * 1024
+_LEARN_SECONDS: Final = 15.0
 
 
 class Publisher:
@@ -40,6 +41,19 @@ class Publisher:
                 if settings.kafka_idempotence == "on":
                     raise SettingsError(f"RECONCAL_KAFKA_IDEMPOTENCE: the broker cannot ({error!r})") from error
         return cls(settings, await _started(AIOKafkaProducer(**options)))
+
+    async def learn(self, names: Iterable[str]) -> dict[str, int]:
+        """Give the partition counts of topics, so that `put` may be used for them. Raises KafkaError."""
+        async with asyncio.timeout(_LEARN_SECONDS):
+            return {name: await self._lanes.learn(self._prefix + name) for name in names}
+
+    def put(self, delivery: Delivery) -> "asyncio.Future[None]":
+        """Queue a message of a topic that was learned; the future is done when the broker has it on all replicas.
+
+        In order by partition. When one fails, what waits behind it fails, too; who cancels a future takes its message
+        out again, unless it is on its way already. Raises LaneFull.
+        """
+        return self._lanes.put_known(self._prefix + delivery.topic, delivery)
 
     async def publish(self, delivery: Delivery) -> None:
         """Send one message; returns when the broker has it on all replicas. Raises KafkaError.

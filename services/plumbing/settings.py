@@ -50,6 +50,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notifier_port: Port
     ingest_max_body_bytes: Count
     ingest_produce_timeout_seconds: Positive
+    ingest_spool_dir: str
+    ingest_spool_max_bytes: Count
+    ingest_spool_after_seconds: Positive
     ingest_events_per_second: Positive
     ingest_events_burst: Count
     companies_refresh_seconds: Positive
@@ -57,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     probe_interval_seconds: Positive
     stall_after_seconds: Positive
     stall_grace_seconds: Annotated[float, Meta(ge=0)]
+    door_silence_seconds: Positive
     dead_letter_brake_run: Count
     dead_letter_brake_share: Annotated[float, Meta(gt=0, le=1)]
     dead_letter_brake_of: Count

@@ -11,11 +11,19 @@ from services.plumbing.settings import Settings
 
 # --- log events: one wide line a unit of work ------------------------------------------------------------------
 INGEST_REQUEST: Final = "ingest.request"  # one HTTP request: who, what, how large, answered how, how long
+SPOOL_BEGUN: Final = "ingest.spool_begun"  # Kafka does not take what comes: it goes to the disk
+SPOOL_DRAINED: Final = "ingest.spool_drained"  # Kafka has all that lay on the disk
+SPOOL_DAMAGED: Final = "ingest.spool_damaged"  # a spool's file was set aside under this name, and a fresh one begun
+SPOOL_SAVED: Final = "ingest.spool_saved"  # so many messages of a damaged spool could still be read, and go on
+SPOOL_REFUSED: Final = "ingest.spool_refused"  # Kafka will never take this message: it stays in the spool's `refused`
+SPOOL_ADOPTED: Final = "ingest.spool_adopted"  # a spool that no process holds any more is drained by this one
 RECONCILER_BATCH: Final = "reconciler.batch"  # one transaction: how many envelopes, records, flags, how long
 RECONCILER_DEADLINES: Final = "reconciler.deadlines"  # deadlines that fired, or were held, and why
 RECONCILER_ASSIGNED: Final = "reconciler.assigned"  # the partitions that this process owns now
 RECONCILER_BRAKE: Final = "reconciler.brake"  # a partition stopped: too many dead letters
 RECONCILER_FENCED: Final = "reconciler.fenced"  # another process owns what this one took for its own
+RECONCILER_REROUTED: Final = "reconciler.rerouted"  # envelopes on the wrong partition for their key go on to their own
+RECONCILER_RULES: Final = "reconciler.rules"  # records decided anew because the rules of their company have changed
 PROBE_FAILED: Final = "reconciler.probe_failed"  # the broker did not say where its logs end: decisions are held
 RECONCILER_NEW_LOG: Final = "reconciler.new_log"  # offsets of PostgreSQL lie outside of the log: read from its start
 RELAY_PUBLISHED: Final = "relay.published"  # outbox rows that Kafka acknowledged
@@ -42,6 +50,14 @@ ingest_slowed = Counter(
     "Webhooks of Cal.com over their company's limit: taken, and answered `late`, or `at_once` where too many wait.",
     ["answered"],
 )
+spool_messages = Gauge("reconcal_spool_messages", "Messages that wait in ingest's spool.")
+spool_bytes = Gauge("reconcal_spool_bytes", "Bytes of the messages that wait in ingest's spool.")
+spool_max_bytes = Gauge("reconcal_spool_max_bytes", "What the spool takes at most; 0: there is no spool.")
+spool_oldest_seconds = Gauge("reconcal_spool_oldest_seconds", "Age of what ingest received and Kafka does not have.")
+spooled = Counter("reconcal_spooled", "Messages that were written to the spool.")
+spool_drained = Counter("reconcal_spool_drained", "Messages of the spool that Kafka acknowledged.")
+spool_damaged = Counter("reconcal_spool_damaged", "Spools whose file was damaged and set aside.")
+spool_refused = Counter("reconcal_spool_refused", "Messages of the spool that Kafka will never take.")
 http_refused = Counter(
     "reconcal_http_refused", "Connections whose bytes were no request, or too much of one.", ["status"]
 )
@@ -53,6 +69,11 @@ batch_seconds = Histogram(
 )
 envelopes = Counter("reconcal_envelopes", "Envelopes that were folded.", ["topic", "disposition"])
 dead_letters = Counter("reconcal_dead_letters", "Envelopes that could not be understood.", ["topic", "reason"])
+rerouted = Counter("reconcal_rerouted", "Envelopes that lay on the wrong partition for their key.", ["topic"])
+event_notes = Counter(
+    "reconcal_event_notes", "Events whose time is remarkable: `late`, `clock_ahead`, `clock_behind`.", ["note"]
+)
+doors_silent = Gauge("reconcal_doors_silent", "Ingest processes that fell silent without a goodbye; not waited for.")
 flags_raised = Counter("reconcal_flags", "Flags raised and resolved.", ["type"])
 deadline_seconds = Histogram(
     "reconcal_deadline_to_flag_seconds",

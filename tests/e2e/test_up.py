@@ -37,6 +37,7 @@ class Up:
     def __init__(self, home: Path, data_dir: Path, **environ: str) -> None:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RECONCAL_")}
         self.environ = plain | {"XDG_DATA_HOME": str(home)} | QUICK | environ
+        self.data = data_dir
         self.said = data_dir.with_name(f"{data_dir.name}.log")
         with self.said.open("wb") as log:
             self.process = subprocess.Popen(
@@ -138,6 +139,11 @@ def test_everything_answers_where_the_line_says(up: Up) -> None:
     assert isinstance(up.mails(), list)
     assert up.at["console"] is None
     assert up.call("status").returncode == 0
+
+
+def test_its_spool_lies_in_the_data_directory(up: Up) -> None:
+    assert (up.data / "spool" / "ingest-0.sqlite").exists()
+    assert "reconcal_spool_max_bytes" in httpx.get(f"{up.at['ingest']}/metrics").text
 
 
 def test_a_webhook_and_its_appointment_become_one_synced_record(up: Up) -> None:

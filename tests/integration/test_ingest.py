@@ -62,6 +62,12 @@ class Ingest:
         troubles: dict[str, str] = answer.json()["troubles"]
         return troubles
 
+    async def undegraded(self) -> None:
+        """Wait until /readyz says that all is as usual."""
+        async with asyncio.timeout(20):
+            while (await self.client.get("/readyz")).json() != {"ready": True, "troubles": {}}:
+                await asyncio.sleep(0.02)
+
     async def accepted(self, secret: str = CALCOM) -> None:
         """Wait until the door opens to this secret."""
         async with asyncio.timeout(20):
@@ -158,11 +164,13 @@ async def test_a_new_secret_opens_the_door_without_a_restart_and_the_old_one_wit
         assert (await ingest.calcom()).status_code == 202
 
 
-async def test_while_kafka_is_away_the_sender_gets_503_in_time_and_afterwards_202_again(dsn: str) -> None:
+async def test_without_a_spool_while_kafka_is_away_the_sender_gets_503_in_time_and_afterwards_202_again(
+    dsn: str,
+) -> None:
     """By the same service: nobody restarts it. Readiness tells the outage, and its end."""
     broker = EmbeddedBroker()
     await broker.start()
-    settings = await stand(broker.bootstrap_servers, dsn)
+    settings = await stand(broker.bootstrap_servers, dsn, ingest_spool_dir="")
     await add_company(settings)
     async with serving(settings) as ingest:
         await ingest.accepted()
@@ -178,10 +186,10 @@ async def test_while_kafka_is_away_the_sender_gets_503_in_time_and_afterwards_20
             await ingest.ready()
 
 
-async def test_a_service_ends_in_time_while_kafka_is_away_and_a_sender_waits(dsn: str) -> None:
+async def test_without_a_spool_it_ends_in_time_while_kafka_is_away_and_a_sender_waits(dsn: str) -> None:
     broker = EmbeddedBroker()
     await broker.start()
-    settings = await stand(broker.bootstrap_servers, dsn)
+    settings = await stand(broker.bootstrap_servers, dsn, ingest_spool_dir="")
     await add_company(settings)
     async with serving(settings) as ingest:
         await ingest.accepted()
@@ -197,13 +205,19 @@ async def test_a_service_ends_in_time_while_kafka_is_away_and_a_sender_waits(dsn
         assert isinstance(answer, httpx.HTTPError) or answer.status_code == 503
 
 
-async def test_it_starts_with_everything_away_and_says_so(embedded_settings: Settings) -> None:
+@pytest.mark.parametrize(("spool", "troubles"), [("spool", {"companies"}), ("", {"companies", "kafka"})])
+async def test_it_starts_with_everything_away_and_says_so(
+    embedded_settings: Settings, spool: str, troubles: set[str]
+) -> None:
     nowhere = replace(
-        embedded_settings, kafka_bootstrap_servers="127.0.0.1:1", postgres_dsn="postgresql://x@127.0.0.1:1/x"
+        embedded_settings,
+        kafka_bootstrap_servers="127.0.0.1:1",
+        postgres_dsn="postgresql://x@127.0.0.1:1/x",
+        ingest_spool_dir=spool and embedded_settings.ingest_spool_dir,
     )
     async with serving(nowhere) as ingest:
         assert (await ingest.client.get("/livez")).status_code == 200
-        assert set(await ingest.ready(503)) == {"companies", "kafka"}
+        assert set(await ingest.ready(503)) == troubles
         answer = await ingest.calcom()
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 

@@ -1,12 +1,13 @@
 """What must hold after anything that may happen: one function, for memory and for the real thing.
 
-I1 every accepted envelope is in exactly one place; I2 at most one flag is open for a record and kind; I3 no mail
-without a committed flag, none twice; I5 the state is what the log makes of it, folded anew. (I4, that no row is seen
-across companies, belongs to what shows rows.)
+I1 every accepted envelope is in exactly one place, event by event; one that lies on a partition that is not its
+company's is not folded there but sent on, once at least, and folded at home. I2 at most one flag is open for a record
+and kind; I3 no mail without a committed flag, none twice; I5 the state is what the log makes of it, folded anew. (I4,
+that no row is seen across companies, belongs to what shows rows.)
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from services.reconciler.core.correlate import STATUS_OF
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
-from services.reconciler.decode import Decoded, Ignored, Undecodable, decode
+from services.reconciler.decode import BODY_MAX_BYTES, Decoded, Ignored, Undecodable, decode
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded, Position
 from tests.support.memory import MemoryBroker, MemoryStore
@@ -39,21 +40,61 @@ class View(Struct, kw_only=True):
     told: Sequence[Flag]  # what reached sync.flags.v1, in order, repeats included
     mails: Sequence[tuple[str, UUID]] = ()  # Message-ID and flag id of every mail that a server accepted
     policies: Mapping[str, Policy]
+    home_of: Callable[[str], int]  # a company's partition
     until: datetime  # every deadline before this moment has fired
 
 
 def check(view: View) -> None:
     """Check all of them; the first that does not hold raises with what is wrong."""
-    _conserved(view)
+    said = [_said(envelope, view) for envelope in view.envelopes]
+    _conserved(view, said)
     _flags_once(view)
     _mails_follow_flags(view)
-    _state_is_what_the_log_makes_of_it(view)
+    _state_is_what_the_log_makes_of_it(view, said)
 
 
-def _conserved(view: View) -> None:
-    places = Counter((e.topic, e.partition, e.offset) for e in view.envelopes)
-    kept = Counter([*view.event_places, *view.dead_places])
-    assert kept == places, f"I1: lost {places - kept}, twice {kept - places}"
+class _Said(Struct, frozen=True):
+    """What an envelope says, and where it stands."""
+
+    envelope: Envelope
+    events: tuple[Decoded, ...]
+    undecodable: bool
+    astray: bool  # on a partition that is not its company's
+
+    @property
+    def place(self) -> Place:
+        return (self.envelope.topic, self.envelope.partition, self.envelope.offset)
+
+
+def _said(envelope: Envelope, view: View) -> _Said:
+    company_id = envelope.company_id or ""
+    known = company_id in view.policies and len(envelope.body) <= BODY_MAX_BYTES
+    astray = known and view.home_of(company_id) != envelope.partition
+    try:
+        return _Said(envelope, decode(envelope), undecodable=False, astray=astray)
+    except Undecodable as error:
+        return _Said(envelope, error.salvaged, undecodable=True, astray=astray)
+
+
+def _conserved(view: View, said: Sequence[_Said]) -> None:
+    events, dead = Counter(view.event_places), Counter(view.dead_places)
+    sent_on = {_address(one) for one in said if not one.astray}
+    for one in said:
+        found = (dead.pop(one.place, 0), events.pop(one.place, 0))
+        if one.astray:
+            assert found == (0, 0), f"I1: {one.place} is not at home, and has {found} dead letters and events"
+            assert _address(one) in sent_on, f"I1: {one.place} is not at home, and was not sent on"
+        else:
+            wanted = {(1, 0), (int(one.undecodable), len(one.events))}
+            assert found in wanted, f"I1: {one.place} has {found} dead letters and events, not {wanted}"
+    assert not events, f"I1: of nothing {events}"
+    assert not dead, f"I1: of nothing {dead}"
+
+
+def _address(said: _Said) -> tuple[object, ...]:
+    """Give what an envelope and the one that it was sent on as have in common."""
+    envelope = said.envelope
+    return (envelope.topic, envelope.company_id, envelope.body)
 
 
 def _flags_once(view: View) -> None:
@@ -75,17 +116,17 @@ def _mails_follow_flags(view: View) -> None:
     assert all(flag_id in known for _, flag_id in view.mails), "I3: a mail without a flag"
 
 
-def _state_is_what_the_log_makes_of_it(view: View) -> None:
-    dead = set(view.dead_places)
-    folded = [e for e in view.envelopes if (e.topic, e.partition, e.offset) not in dead]
-    made = {outline(record) for record in rebuild(folded, view.policies, view.until)}
+def _state_is_what_the_log_makes_of_it(view: View, said: Sequence[_Said]) -> None:
+    folded = set(view.event_places)
+    heard = [one for one in said if one.place in folded]
+    made = {outline(record) for record in _rebuild(heard, view.policies, view.until)}
     there = {outline(record) for record in view.records}
     assert there == made, f"I5: only live {_short(there - made)}, only rebuilt {_short(made - there)}"
 
 
 def _short(outlines: set[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Leave out what would not fit on a screen: the two sides."""
-    return [(line[0], str(line[1]), *line[4:]) for line in outlines]
+    """Leave out what would not fit on a screen: the two sides, and what comes after the first ten."""
+    return [(line[0], str(line[1]), *line[4:]) for line in sorted(outlines, key=str)[:10]]
 
 
 def outline(record: Record) -> tuple[object, ...]:
@@ -104,23 +145,18 @@ def outline(record: Record) -> tuple[object, ...]:
     )
 
 
-def rebuild(envelopes: Sequence[Envelope], policies: Mapping[str, Policy], until: datetime) -> list[Record]:
+def _rebuild(said: Sequence[_Said], policies: Mapping[str, Policy], until: datetime) -> list[Record]:
     """Fold a log from nothing, in its own order, then let every deadline fire."""
     desk = Desk(Loaded({}, {}, {}), Changes.begin(until, {}))
-    for envelope in envelopes:
-        policy = policies.get(envelope.company_id or "")
-        told: tuple[Decoded, ...]
-        try:
-            told = decode(envelope)
-        except Undecodable as error:
-            told = error.salvaged
-        for event in told:
-            if policy is not None and not isinstance(event, Ignored):
-                desk.fold(envelope.company_id or "", event, policy, envelope.partition, envelope.received_at)
+    for one in said:
+        envelope, company_id = one.envelope, one.envelope.company_id or ""
+        for event in one.events:
+            if not isinstance(event, Ignored):
+                desk.fold(company_id, event, policies[company_id], envelope.partition, envelope.received_at)
     while due := [r for r in desk.records() if r.deadline_at is not None and r.deadline_at < until]:
         for record in due:
             reached = DeadlineReached(record_id=record.record_id, at=until, known_until=until)
-            desk.fold(record.company_id, reached, Policy(), 0, until)
+            desk.fold(record.company_id, reached, policies[record.company_id], 0, until)
     return desk.records()
 
 
@@ -140,5 +176,6 @@ def of_memory(broker: MemoryBroker, store: MemoryStore, policies: Mapping[str, P
         resolved={flag_id: flag for (_, flag_id), flag in store.resolved.items()},
         told=store.outbox,
         policies=policies,
+        home_of=broker.home_of,
         until=until,
     )

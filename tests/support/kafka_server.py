@@ -29,9 +29,10 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{advertised_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{host}:{port},WIRE://{host}:{wire_port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{advertised_port},WIRE://{host}:{wire_advertised_port}
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,WIRE:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -59,7 +60,9 @@ class KafkaServer:
     """A broker and controller on 127.0.0.1 that never outlives us.
 
     Its port and its data stay the same from `start` to `start`, whether `stop` or `kill` came between. Clients connect
-    to `advertised_port`: put a proxy there. Nothing here is async: call it in a thread where that matters.
+    to `advertised_port`: put a proxy there. Those who shall be cut off while others are not connect to
+    `wire_advertised_port`: put a proxy there that leads to `wire_port`. Nothing here is async: call it in a thread
+    where that matters.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class KafkaServer:
     ) -> None:
         """`port`: a free one. `data_dir`: a temporary one, removed by `close`. Opens nothing yet."""
         self.port = port or free_port()
-        self._controller_port = free_port()
+        self._controller_port, self.wire_port, self.wire_advertised_port = free_port(), free_port(), free_port()
         self._advertised_port = advertised_port or self.port
         self._scratch = TemporaryDirectory(prefix="reconcal-kafka-") if data_dir is None else None
         self.data_dir = Path(self._scratch.name) if self._scratch else data_dir or Path()
@@ -156,7 +159,13 @@ class KafkaServer:
         data = self.data_dir / "data"
         data.mkdir(parents=True, exist_ok=True)
         config = self.data_dir / "server.properties"
-        ports = {"port": self.port, "controller_port": self._controller_port, "advertised_port": self._advertised_port}
+        ports = {
+            "port": self.port,
+            "advertised_port": self._advertised_port,
+            "controller_port": self._controller_port,
+            "wire_port": self.wire_port,
+            "wire_advertised_port": self.wire_advertised_port,
+        }
         config.write_text(_SERVER.format(host=HOST, data=data, **ports), "utf-8")
         (self.data_dir / "log4j2.properties").write_text(_LOG4J, "utf-8")
         meta = data / "meta.properties"

@@ -1,8 +1,9 @@
 """What there is to see on a real broker and database, for `invariants.check`."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from schemas.flags import Flag, FlagType
 from services.companies.register import Register
 from services.plumbing import kafka
 from services.plumbing.clock import WallClock
+from services.plumbing.lanes import partition_of
 from services.plumbing.postgres import Connection, Pool
 from services.plumbing.probe import Probe
 from services.plumbing.reader import Reader
@@ -22,6 +24,7 @@ from services.plumbing.settings import Settings
 from services.reconciler import rows
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record, flag_id
+from services.reconciler.policies import policy_of
 from services.reconciler.ports import Position
 from tests.support.invariants import View
 from tests.support.wait import until
@@ -52,18 +55,18 @@ async def live_view(
     Waits for that for `rest_seconds`, so heal what was cut first; raises AssertionError that says what is undone.
     `mails` are (Message-ID, flag id) of every mail that a server accepted; leave it out where no notifier runs.
 
-    The input log must be whole (a broker that lost it shows nothing), no envelope may be a dead letter only because
-    its company came late or its partition is wrong unless its body says nothing of a record, and a record that a human
-    resolved must have come to agree: the log folded anew knows of neither.
+    The input log must be whole (a broker that lost it shows nothing), and a record that a human resolved must have come
+    to agree: the log folded anew knows of no human.
     """
     probe = await Probe.open(settings)
     try:
-        seen = await _at_rest(probe, pool, kafka.partition_count(await kafka.inspect(settings)), rest_seconds)
+        partitions = kafka.partition_count(await kafka.inspect(settings))
+        seen = await _at_rest(probe, pool, partitions, rest_seconds)
     finally:
         await probe.close()
     envelopes = await read_all(settings, topics.INPUTS)
     told = [msgspec.json.decode(e.body, type=Flag) for e in await read_all(settings, (topics.SYNC_FLAGS,))]
-    return seen.view(envelopes, told, mails, await _policies(pool))
+    return seen.view(envelopes, told, mails, await _policies(pool), partial(partition_of, partitions=partitions))
 
 
 async def read_all(settings: Settings, names: tuple[str, ...]) -> list[Envelope]:
@@ -106,6 +109,7 @@ class _Seen:
         told: Sequence[Flag],
         mails: Sequence[tuple[str, UUID]],
         policies: Mapping[str, Policy],
+        home_of: Callable[[str], int],
     ) -> View:
         received = {_place(row): row["received_at"] for row in self.tables["events"]}
         records = [rows.read(row["company_id"], row["facts"], row["decision"]) for row in self.tables["records"]]
@@ -119,6 +123,7 @@ class _Seen:
             told=told,
             mails=mails,
             policies=policies,
+            home_of=home_of,
             until=self._until(records),
         )
 
@@ -172,7 +177,7 @@ def _place(row: Row) -> Place:
 def _as_received(envelope: Envelope, received: Mapping[Place, datetime]) -> Envelope:
     """Without the door's header the moment of reading may count: the event's row has the one that did."""
     at = received.get((envelope.topic, envelope.partition, envelope.offset))
-    return envelope if at is None or envelope.ce_id is not None else replace(envelope, received_at=at)
+    return envelope if at is None or at > envelope.received_at else replace(envelope, received_at=at)
 
 
 def _raised(row: Row) -> Flag:
@@ -195,9 +200,4 @@ def _resolved(row: Row) -> Flag:
 async def _policies(pool: Pool) -> dict[str, Policy]:
     register = Register()
     await register.refresh(pool)
-    return {
-        company_id: Policy(
-            window_seconds=company.window_seconds, unconfirmed_window_seconds=company.unconfirmed_window_seconds
-        )
-        for company_id, company in register.companies.items()
-    }
+    return {company_id: policy_of(company) for company_id, company in register.companies.items()}

@@ -4,12 +4,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
-from schemas.flags import Flag, FlagType
+from schemas.flags import Flag, FlagType, SyncStatus
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
+from services.reconciler.doors import Door, horizon_of
 from services.reconciler.ports import (
+    Applied,
     Changes,
     Claim,
     ClusterRef,
@@ -17,13 +21,17 @@ from services.reconciler.ports import (
     Due,
     EventRow,
     Fenced,
+    Horizon,
+    Incident,
     Key,
     Loaded,
+    Page,
     Position,
     Progress,
     RecordRef,
     Unstorable,
 )
+from services.reconciler.rows import sent_on
 
 Hazard = Callable[[str], Awaitable[None]]
 
@@ -59,6 +67,7 @@ class MemoryBroker:
             ce_type=delivery.ce_type,
             content_type=delivery.content_type,
             traceparent=delivery.traceparent,
+            webhook_version=delivery.webhook_version,
         )
         kept.append(envelope)
         return envelope
@@ -138,11 +147,29 @@ class MemoryEnds:
 
 
 class MemoryPolicies:
-    """Companies known from the start."""
+    """Companies and their rules, which a test may change."""
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         """Give their rules."""
         self._policies = dict(policies)
+        self._seen = dict(policies)
+        self._generation = 0
+
+    def __setitem__(self, company_id: str, policy: Policy) -> None:
+        """Change a company's rules."""
+        self._policies[company_id] = policy
+
+    @property
+    def generation(self) -> int:
+        """See `ports.Policies`."""
+        if self._policies != self._seen:
+            self._seen = dict(self._policies)
+            self._generation += 1
+        return self._generation
+
+    def companies(self) -> Collection[str]:
+        """See `ports.Policies`."""
+        return self._policies.keys()
 
     def get(self, company_id: str) -> Policy | None:
         """See `ports.Policies`."""
@@ -150,6 +177,32 @@ class MemoryPolicies:
 
     async def refresh(self) -> None:
         """See `ports.Policies`; there is nothing to look up."""
+
+
+class MemoryDoors:
+    """Doors that report by hand; those in `living` answer by themselves when they are asked."""
+
+    def __init__(self, store: "MemoryStore", *, silence_seconds: float = 600.0, hazard: Hazard = calm) -> None:
+        """What is to be sent on lies in the store."""
+        self._store, self._silence_seconds, self._hazard = store, silence_seconds, hazard
+        self.doors: dict[str, Door] = {}
+        self.living: dict[str, Callable[[], datetime | None]] = {}  # each says since when something waits there
+
+    def report(self, door_id: str, *, at: datetime, oldest_unsent_at: datetime | None = None) -> None:
+        """Let a door say how far it is."""
+        self.doors[door_id] = Door(door_id, at, oldest_unsent_at)
+
+    def close(self, door_id: str) -> None:
+        """Let a door say goodbye; it holds nothing."""
+        self.doors.pop(door_id, None)
+
+    async def horizon(self, now: datetime) -> Horizon:
+        """See `ports.Doors`."""
+        await self._hazard("horizon")
+        for door_id, oldest_unsent_at in self.living.items():
+            self.report(door_id, at=now, oldest_unsent_at=oldest_unsent_at())
+        rerouted = min((envelope.received_at for envelope in self._store.reroutes), default=None)
+        return horizon_of(self.doors.values(), rerouted, now, self._silence_seconds)
 
 
 class MemoryStore:
@@ -169,6 +222,15 @@ class MemoryStore:
         self.outcomes: dict[tuple[str, str], object] = {}
         self.dead: dict[tuple[str, int, int], DeadRow] = {}
         self.claims: dict[int, Claim] = {}
+        self.reroutes: list[Envelope] = []
+        self.incidents: dict[tuple[str, str], Incident] = {}
+        self.rules: dict[str, Applied] = {}
+
+    def send_on(self, broker: MemoryBroker, *, at: datetime) -> None:
+        """Send what was found on the wrong partition to its own, as the relay does."""
+        envelopes, self.reroutes = self.reroutes, []
+        for envelope in envelopes:
+            broker.append(sent_on(envelope), at=at)
 
     async def claim(self, numbers: Collection[int], *, owner: str, at: datetime) -> dict[int, Claim]:
         """See `ports.Store`."""
@@ -217,6 +279,12 @@ class MemoryStore:
             self.outcomes.setdefault((company_id, outcome.command_id), outcome)
         for row in changes.dead:
             self.dead[(row.letter.topic, row.letter.partition, row.letter.offset)] = row
+        self.reroutes.extend(changes.reroutes)
+        for found in changes.incidents:
+            before = self.incidents.get((found.company_id, found.kind))
+            seen = found.seen + (before.seen if before else 0)
+            self.incidents[(found.company_id, found.kind)] = replace(found, seen=seen)
+        self.rules |= {applied.company_id: applied for applied in changes.applied}
         await self.hazard("saved")
 
     def _save_records(self, changes: Changes) -> None:
@@ -283,6 +351,23 @@ class MemoryStore:
                 found[number] = found.get(number, 0) + 1
         return found
 
+    async def applied(self, companies: Collection[str]) -> dict[str, Applied]:
+        """See `ports.Store`."""
+        await self.hazard("applied")
+        return {company_id: self.rules[company_id] for company_id in companies if company_id in self.rules}
+
+    async def having_records(self, companies: Collection[str]) -> set[str]:
+        """See `ports.Store`."""
+        await self.hazard("having_records")
+        return {company_id for company_id, _ in self.records} & set(companies)
+
+    async def page(self, company_id: str, *, after: UUID, limit: int, open_only: bool) -> Page:
+        """See `ports.Store`."""
+        await self.hazard("page")
+        mine = (record for (company, _), (record, _) in self.records.items() if company == company_id)
+        behind = sorted(r.record_id for r in mine if r.record_id > after and (not open_only or _is_open(r)))
+        return Page(behind[:limit], behind[limit - 1] if len(behind) >= limit else None)
+
     async def report(self, epochs: Mapping[int, int], progress: Mapping[int, Progress], *, at: datetime) -> None:
         """See `ports.Store`; nobody looks."""
         await self.hazard("report")
@@ -291,3 +376,7 @@ class MemoryStore:
         for number, epoch in epochs.items():
             if number not in self.claims or self.claims[number].epoch != epoch:
                 raise Fenced
+
+
+def _is_open(record: Record) -> bool:
+    return record.deadline_at is not None or (record.finding is not None and record.status is not SyncStatus.PENDING)

@@ -26,6 +26,7 @@ class Service:
         """Made by `start`."""
         self.role, self.log = role, log
         self._child = child
+        self._base_url: str | None = None
 
     @classmethod
     def start(cls, role: str, settings: Settings, log: Path) -> "Service":
@@ -86,11 +87,13 @@ class Service:
         return (await until(enough, seconds))[-1]
 
     async def base_url(self) -> str:
-        """Give the address of its HTTP, once it has said it."""
-        address = str((await self.said("service.started"))["address"])
-        port = _PORT.search(address)
-        assert port, address
-        return f"http://127.0.0.1:{port[1]}"
+        """Give the address of its HTTP, once it has said it; later the log may have lost that line."""
+        if self._base_url is None:
+            address = str((await self.said("service.started"))["address"])
+            port = _PORT.search(address)
+            assert port, address
+            self._base_url = f"http://127.0.0.1:{port[1]}"
+        return self._base_url
 
     async def ready(self, seconds: float = START_SECONDS) -> str:
         """Wait until /readyz says so; gives the address."""
@@ -102,6 +105,36 @@ class Service:
 
             await until(is_ready, seconds)
         return base_url
+
+    async def troubles(self) -> dict[str, str]:
+        """Give what /readyz says is wrong, with reasons; nothing: it is ready."""
+        troubles: dict[str, str] = (await self._readyz())["troubles"]
+        return troubles
+
+    async def degraded(self) -> dict[str, Any]:
+        """Give what /readyz says is not as usual, though it is ready."""
+        degraded: dict[str, Any] = (await self._readyz()).get("degraded", {})
+        return degraded
+
+    async def spooled(self) -> int:
+        """Give how many messages lie in an ingest's spools at this moment."""
+        return int((await self.degraded()).get("spool", {}).get("messages", 0))
+
+    async def as_usual(self, seconds: float = START_SECONDS) -> str:
+        """Wait until it is ready and nothing is unusual: ingest has reached Kafka, too. Gives the address."""
+
+        async def usual() -> bool:
+            return not await self.troubles() and not await self.degraded()
+
+        await until(usual, seconds)
+        return await self.base_url()
+
+    async def _readyz(self) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=await self.base_url()) as client:
+            answer = await client.get("/readyz")
+        said: dict[str, Any] = answer.json()
+        assert (answer.status_code == httpx.codes.OK) is (not said["troubles"])
+        return said
 
     async def metric(self, name: str) -> float:
         """Give the sum of a metric over its labels."""

@@ -1,10 +1,15 @@
 """What tests stand on: brokers, databases and settings. Every test gets topics and a database of its own."""
 
 import asyncio
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -112,6 +117,7 @@ async def stand(bootstrap_servers: str, dsn: str, **more: str) -> Settings:
         "postgres_dsn": dsn,
         "secret_key": new_key(),
         "ingest_port": "0",
+        "ingest_spool_dir": spool_dir(),
         "reconciler_port": "0",
         "notifier_port": "0",
         "companies_refresh_seconds": "0.2",
@@ -120,10 +126,24 @@ async def stand(bootstrap_servers: str, dsn: str, **more: str) -> Settings:
         "stall_grace_seconds": "0.5",
         "notify_hold_seconds": "0.5",
         "smtp_timeout_seconds": "3",
+        "ingest_events_per_second": "100000",
+        "ingest_events_burst": "1000000",
     } | more
     settings = load({f"RECONCAL_{name.upper()}": value for name, value in environ.items()})
     await kafka.ensure_topics(settings)
     return settings
+
+
+def spool_dir() -> str:
+    """Give a name for a spool directory that nobody else has; it is removed when the tests end."""
+    return str(_spools() / uuid4().hex)
+
+
+@cache
+def _spools() -> Path:
+    folder = tempfile.mkdtemp(prefix="reconcal-spools-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 async def _make_template(server: EmbeddedDatabase) -> None:

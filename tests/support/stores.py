@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from schemas.commands import CommandOutcome
+from schemas.envelope import Delivery
 from schemas.flags import Flag
 from services.plumbing.postgres import Pool
 from services.reconciler import rows
@@ -63,6 +64,14 @@ class Written(Protocol):
         """Give topic, partition, offset, reason and body of what could not be understood."""
         ...
 
+    async def reroutes(self) -> list[Delivery]:
+        """Give what is to be sent on, in order."""
+        ...
+
+    async def incidents(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Give detail and count by company and kind."""
+        ...
+
 
 class InMemory:
     """A memory store."""
@@ -102,6 +111,14 @@ class InMemory:
     async def dead(self) -> list[tuple[str, int, int, str, bytes]]:
         """See `Written`."""
         return [(*place, row.letter.reason, row.body) for place, row in self.store.dead.items()]
+
+    async def reroutes(self) -> list[Delivery]:
+        """See `Written`."""
+        return [rows.sent_on(envelope) for envelope in self.store.reroutes]
+
+    async def incidents(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """See `Written`."""
+        return {ref: (found.detail, found.seen) for ref, found in self.store.incidents.items()}
 
 
 class InPostgres:
@@ -162,6 +179,18 @@ class InPostgres:
                 "SELECT topic, kafka_partition, kafka_offset, reason, body FROM dead_letters"
             )
         ]
+
+    async def reroutes(self) -> list[Delivery]:
+        """See `Written`."""
+        names = ", ".join(Delivery.__struct_fields__)
+        found = await self.pool.fetch(f"SELECT {names} FROM outbox WHERE received_at IS NOT NULL ORDER BY outbox_id")
+        return [Delivery(**row) for row in found]
+
+    async def incidents(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """See `Written`."""
+        found = await self.pool.fetch("SELECT * FROM incidents")
+        assert all(row["opened_at"] <= row["last_seen_at"] for row in found)
+        return {(row["company_id"], row["kind"]): (row["detail"], row["seen"]) for row in found}
 
 
 class Teller:

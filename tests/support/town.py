@@ -18,7 +18,7 @@ from services.reconciler.worker import Worker
 from tests.support import builders
 from tests.support.hand_clock import HandClock
 from tests.support.invariants import check, of_memory
-from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
+from tests.support.memory import MemoryBroker, MemoryDoors, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
 BEGIN: Final = builders.NOW
 WINDOW_SECONDS: Final = 300.0
@@ -38,6 +38,7 @@ class Town:
         self.broker = MemoryBroker(len(COMPANIES), lambda company: COMPANIES.index(company) if company else 0)
         self.store = MemoryStore()
         self.policies = MemoryPolicies(dict.fromkeys(COMPANIES, POLICY))
+        self.doors = MemoryDoors(self.store)
         self.away = False
         self.sources: list[MemorySource] = []
 
@@ -51,6 +52,7 @@ class Town:
                 options.pop("store", self.store),
                 self.policies,
                 self.clock,
+                self.doors,
             ),
             owner=f"worker-{len(self.sources)}",
             log_id=log_id,

@@ -24,3 +24,13 @@ async def until(condition: Callable[[], Awaitable[T | None]], seconds: float) ->
         if late:
             raise AssertionError(f"not within {seconds} s: {condition!r} gave {found!r}")
         await asyncio.sleep(min(LOOK_SECONDS, max(0.0, ends_at - loop.time())))
+
+
+async def moment(at: float) -> None:
+    """Wait for a moment of the loop's clock."""
+    loop = asyncio.get_running_loop()
+
+    async def come() -> bool:
+        return loop.time() >= at
+
+    await until(come, max(0.0, at - loop.time()) + 1)
