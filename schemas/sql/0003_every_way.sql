@@ -16,8 +16,10 @@ COMMENT ON COLUMN events.note IS 'What was remarkable: clock_ahead, clock_behind
 ALTER TABLE outbox
   ADD received_at timestamptz,
   ADD ce_source text,
-  ADD content_type text;
+  ADD content_type text,
+  ADD webhook_version text;
 COMMENT ON COLUMN outbox.received_at IS 'Of an envelope that is sent on to its own partition: when it first came in; windows count from it.';
+CREATE INDEX outbox_rerouted ON outbox (received_at) WHERE received_at IS NOT NULL;
 
 CREATE TABLE doors (
   door_id text PRIMARY KEY,

@@ -4,13 +4,16 @@ Between load and save nothing awaits.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from schemas.envelope import Envelope
 from services.reconciler.core.correlate import correlate
 from services.reconciler.core.decision import Cluster, Decision
 from services.reconciler.core.events import (
+    CLOCK_AHEAD_MAX,
+    CLOCK_BEHIND_MAX,
     Commanded,
     DeadlineReached,
     Event,
@@ -22,7 +25,11 @@ from services.reconciler.core.events import (
 from services.reconciler.core.keys import keys_of_appointment, keys_of_booking
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
+from services.reconciler.decode.observations import TRIGGER as OBSERVED
 from services.reconciler.ports import Changes, ClusterRef, EventRow, Key, Loaded, RecordRef
+
+#: What came so much later than the window allows is noted as late.
+LATE_AFTER: Final = timedelta(seconds=30)
 
 
 def keys_of(company_id: str, event: Event, policy: Policy) -> list[Key]:
@@ -76,12 +83,16 @@ class Desk:
         partition: int,
         at: datetime,
         keys: list[Key] | None = None,
+        named: Iterable[RecordRef] | None = None,
     ) -> Decision:
-        """Decide what an event comes to and note it on the sheet. `keys` are the event's, where they are known."""
+        """Decide what an event comes to and note it on the sheet.
+
+        `keys` are the event's, where they are known; `named` are records that it is about besides.
+        """
         keys = keys_of(company_id, event, policy) if keys is None else keys
-        cluster = self._gather(company_id, keys, records_of(company_id, event))
+        cluster = self._gather(company_id, keys, records_of(company_id, event) if named is None else named)
         decision = correlate(cluster, event, policy)
-        if decision.cluster is not cluster:
+        if decision.cluster is not cluster or (named is not None and cluster.ids):
             self._put(company_id, cluster, decision.cluster, keys)
         self._note(company_id, decision, partition, at)
         return decision
@@ -92,7 +103,7 @@ class Desk:
         """Decide what an envelope's event comes to, and keep the envelope's row."""
         company_id = envelope.company_id or ""
         decision = self.fold(company_id, event, policy, envelope.partition, envelope.received_at, keys)
-        self.changes.events.append(_row(company_id, envelope, event, decision))
+        self.changes.events.append(_row(company_id, envelope, event, decision, policy))
         return decision
 
     def records(self) -> list[Record]:
@@ -153,7 +164,7 @@ def _follow(moved: Mapping[ClusterRef, UUID], company_id: str, cluster_id: UUID)
     return cluster_id
 
 
-def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision) -> EventRow:
+def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision, policy: Policy) -> EventRow:
     disposition = "repeat" if decision.repeat else "applied"
     if decision.outcome is not None and not decision.outcome.applied:
         disposition = "refused"
@@ -168,7 +179,23 @@ def _row(company_id: str, envelope: Envelope, event: Event, decision: Decision) 
         kind=_kind(event),
         occurred_at=_occurred_at(event),
         disposition=disposition,
+        note=note_on(event, policy),
     )
+
+
+def note_on(event: Event, policy: Policy) -> str | None:
+    """Say what is remarkable about the time of an event; what Cal.com's API answered, and commands, have their own."""
+    if type(event) is HeardBooking:
+        if event.event.trigger == OBSERVED:
+            return None
+    elif type(event) is not HeardAppointment:
+        return None
+    took = event.received_at - event.event.occurred_at
+    if took <= LATE_AFTER:
+        return "clock_ahead" if took < -CLOCK_AHEAD_MAX else None
+    if took > CLOCK_BEHIND_MAX:
+        return "clock_behind"
+    return "late" if took > LATE_AFTER + timedelta(seconds=policy.window_seconds) else None
 
 
 def _record_of(event: Event, decision: Decision) -> UUID | None:

@@ -1,26 +1,27 @@
-"""What comes is sorted: understood and admitted, ignored by policy, or set aside with its reason.
+"""What comes is sorted: understood and admitted, ignored by policy, sent on to its partition, or set aside.
 
 Reads no clock and waits for nobody; the brakes are all that it remembers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Envelope
 from services.reconciler.brake import Brake
 from services.reconciler.core.events import Event
 from services.reconciler.core.policy import Policy
-from services.reconciler.decode import Ignored, Undecodable, decode
+from services.reconciler.decode import BODY_MAX_BYTES, Decoded, Ignored, Undecodable, decode
 from services.reconciler.desk import keys_of
 from services.reconciler.limits import Limits
 from services.reconciler.ports import DeadRow, EventRow, Key, Policies, Position, Unstorable
 
 
 class Admitted(Struct, frozen=True):
-    """An envelope that was understood, of a company that is known."""
+    """An event of an envelope that was understood, of a company that is known."""
 
     envelope: Envelope
     event: Event
@@ -35,9 +36,11 @@ class Sorted(Struct):
     admitted: list[Admitted]
     ignored: list[EventRow]
     dead: list[DeadRow]
+    reroutes: list[Envelope]
     next_offsets: dict[int, dict[str, int]]
     appended_at: dict[Position, datetime]
     tripped: dict[int, str]
+    rules: int  # the generation of the policies that it was sorted by
 
     @property
     def count(self) -> int:
@@ -60,7 +63,7 @@ class Intake:
 
     def sort(self, batch: list[Envelope]) -> Sorted:
         """Sort a batch; what is admitted is in the order of receipt, for a partition's topics come in turns."""
-        found = Sorted(batch, [], [], [], {}, {}, {})
+        found = Sorted(batch, [], [], [], [], {}, {}, {}, self._policies.generation)
         for envelope in batch:
             if envelope.partition in self.stopped:
                 continue
@@ -73,45 +76,62 @@ class Intake:
         found.admitted.sort(key=lambda admitted: admitted.envelope.received_at)
         return found
 
+    def renew(self, found: Sorted) -> Sorted:
+        """Take the rules as they are by now, for a batch that was sorted before."""
+        if found.rules == self._policies.generation:
+            return found
+        admitted = []
+        for old in found.admitted:
+            company_id = company_of(old.envelope)
+            policy = self._policies.get(company_id) or old.policy
+            admitted.append(Admitted(old.envelope, old.event, policy, keys_of(company_id, old.event, policy)))
+        return replace(found, admitted=admitted, rules=self._policies.generation)
+
     def _take(self, envelope: Envelope, found: Sorted) -> bool:
         """Put one envelope where it belongs; True: with the dead letters."""
-        try:
-            decoded = decode(envelope)
-            policy = self._admit(envelope)
-        except Undecodable as error:
-            found.dead.append(_dead(envelope, error))
-            return True
-        for one in decoded:
-            if isinstance(one, Ignored):
-                found.ignored.append(_ignored(envelope, one))
-            else:
-                keys = keys_of(company_of(envelope), one, policy)
-                found.admitted.append(Admitted(envelope, one, policy, keys))
-        return False
-
-    def _admit(self, envelope: Envelope) -> Policy:
         company_id = company_of(envelope)
         policy = self._policies.get(company_id)
+        if policy is not None and self._home_of(company_id) != envelope.partition and _fits(envelope):
+            found.reroutes.append(envelope)
+            return False
+        try:
+            decoded = decode(envelope)
+        except Undecodable as error:
+            found.dead.append(_dead(envelope, error))
+            if policy is not None and error.salvaged:
+                _admit(envelope, error.salvaged, policy, found)
+            return True
         if policy is None:
-            raise Undecodable("unknown_company", f"There is no company {company_id!r}.")
-        home = self._home_of(company_id)
-        if home != envelope.partition:
-            raise Undecodable(
-                "wrong_partition",
-                f"The key belongs on partition {home}: set the producer's partitioner to murmur2_random.",
-            )
-        return policy
+            unknown = Undecodable("unknown_company", f"There is no company {company_id!r}.")
+            found.dead.append(_dead(envelope, unknown))
+            return True
+        _admit(envelope, decoded, policy, found)
+        return False
 
     def _brake(self, number: int) -> Brake:
         limits = self._limits
         return self._brakes.setdefault(number, Brake(limits.brake_run, limits.brake_share, limits.brake_of))
 
 
+def _admit(envelope: Envelope, decoded: Iterable[Decoded], policy: Policy, found: Sorted) -> None:
+    company_id = company_of(envelope)
+    for one in decoded:
+        if type(one) is Ignored:
+            found.ignored.append(_ignored(envelope, one))
+        else:
+            found.admitted.append(Admitted(envelope, one, policy, keys_of(company_id, one, policy)))
+
+
+def _fits(envelope: Envelope) -> bool:
+    """Tell whether it may be sent on: what is larger than any door takes is set aside where it lies."""
+    return len(envelope.body) <= BODY_MAX_BYTES
+
+
 def set_aside(found: Sorted, error: Unstorable) -> Sorted:
-    """Make a dead letter of a batch's only envelope, which was understood and cannot be kept."""
+    """Make a dead letter of a batch's only envelope, which was understood and cannot be kept, not even in part."""
     (envelope,) = found.batch
     letter = _dead(envelope, Undecodable("unstorable", str(error)))
-    return Sorted(found.batch, [], [], [letter], found.next_offsets, found.appended_at, found.tripped)
+    return replace(found, admitted=[], ignored=[], dead=[letter], reroutes=[])
 
 
 def company_of(envelope: Envelope) -> str:

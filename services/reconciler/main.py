@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+from datetime import timedelta
 from functools import lru_cache, partial
+from typing import Final
 from uuid import uuid4
 
 from schemas import topics
@@ -20,35 +22,16 @@ from services.plumbing.publisher import Publisher
 from services.plumbing.reader import Reader
 from services.plumbing.settings import Settings, SettingsError
 from services.reconciler.core.frontier import Contact
-from services.reconciler.core.policy import Policy
+from services.reconciler.doors import PostgresDoors
 from services.reconciler.limits import Limits
+from services.reconciler.policies import RegisterPolicies
 from services.reconciler.ports import Ports
 from services.reconciler.relay import Relay
 from services.reconciler.store import PostgresStore
 from services.reconciler.worker import Worker
 
 GROUP = "reconciler"
-
-
-class RegisterPolicies:
-    """The companies' rules, from the register."""
-
-    def __init__(self, register: Register, pool: Pool) -> None:
-        """The pool stays its owner's."""
-        self._register, self._pool = register, pool
-
-    def get(self, company_id: str) -> Policy | None:
-        """See `ports.Policies`."""
-        company = self._register.company(company_id)
-        if company is None:
-            return None
-        return Policy(
-            window_seconds=company.window_seconds, unconfirmed_window_seconds=company.unconfirmed_window_seconds
-        )
-
-    async def refresh(self) -> None:
-        """See `ports.Policies`."""
-        await self._register.refresh(self._pool)
+INCIDENT_OVER: Final = timedelta(days=7)
 
 
 class Reconciler:
@@ -86,8 +69,9 @@ class Reconciler:
             register = Register()
             await register.refresh(pool)
             relay = Relay(pool, publisher, lambda: worker.owned)
+            doors = PostgresDoors(pool, settings.door_silence_seconds)
             worker = Worker(
-                Ports(reader, probe, PostgresStore(pool), RegisterPolicies(register, pool), self._clock),
+                Ports(reader, probe, PostgresStore(pool), RegisterPolicies(register, pool), self._clock, doors),
                 owner=self._owner,
                 log_id=found.cluster_id,
                 home_of=lru_cache(maxsize=100_000)(partial(partition_of, partitions=count)),
@@ -100,6 +84,7 @@ class Reconciler:
                 keep("relay", lambda: relay.run(self._stop), self._stop),
                 register.follow(pool, settings.companies_refresh_seconds, self._stop),
                 keep("partitions", lambda: self._make_partitions(pool), self._stop),
+                keep("tidy", lambda: self._tidy(pool, doors), self._stop),
             )
         finally:
             self.health.unready("kafka", "not connected")
@@ -134,6 +119,14 @@ class Reconciler:
         while not self._stop.is_set():
             await pool.execute("SELECT ensure_partitions($1, 3)", self._clock.now())
             await pause(86_400, self._stop)
+
+    async def _tidy(self, pool: Pool, doors: PostgresDoors) -> None:
+        """Forget, once an hour, doors that are gone for good and incidents that were not seen for a week."""
+        while not self._stop.is_set():
+            now = self._clock.now()
+            await doors.forget(now)
+            await pool.execute("DELETE FROM incidents WHERE last_seen_at < $1", now - INCIDENT_OVER)
+            await pause(3_600, self._stop)
 
 
 async def serve(

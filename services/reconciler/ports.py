@@ -48,7 +48,7 @@ class Due(Struct, frozen=True):
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One envelope that was understood, for the append-only table."""
+    """One event of an envelope that was understood, for the append-only table."""
 
     company_id: str
     received_at: datetime
@@ -60,6 +60,7 @@ class EventRow(Struct, frozen=True, kw_only=True):
     kind: str
     occurred_at: datetime | None
     disposition: str  # "applied", "repeat", "ignored", "refused"
+    note: str | None = None  # "clock_ahead", "clock_behind", "late"
 
 
 class DeadRow(Struct, frozen=True):
@@ -68,6 +69,33 @@ class DeadRow(Struct, frozen=True):
     letter: DeadLetter
     body: bytes
     headers: dict[str, str | None]
+
+
+class Incident(Struct, frozen=True):
+    """What an admin of a company has to mend outside of Reconcal; `seen` times in this batch."""
+
+    company_id: str
+    kind: str
+    detail: str
+    seen: int
+
+
+class Applied(Struct, frozen=True):
+    """The rules that a company's records were last decided by; None: they cannot be read any more.
+
+    `after_record_id` is how far a change of them has come; None: through all records.
+    """
+
+    company_id: str
+    policy: Policy | None
+    after_record_id: UUID | None
+
+
+class Page(Struct, frozen=True):
+    """Some of a company's records, by id; `last` is where the next page begins behind, None: there is none."""
+
+    record_ids: list[UUID]
+    last: UUID | None
 
 
 class Loaded(Struct, frozen=True):
@@ -93,6 +121,9 @@ class Changes(Struct, kw_only=True):
     flags: list[tuple[Flag, int]]  # with partition number
     outcomes: list[tuple[str, CommandOutcome]]
     dead: list[DeadRow]
+    reroutes: list[Envelope]  # found on a partition that is not their company's
+    incidents: list[Incident]  # one a company and kind
+    applied: list[Applied]
 
     @classmethod
     def begin(cls, at: datetime, epochs: dict[int, int]) -> "Changes":
@@ -110,6 +141,9 @@ class Changes(Struct, kw_only=True):
             flags=[],
             outcomes=[],
             dead=[],
+            reroutes=[],
+            incidents=[],
+            applied=[],
         )
 
 
@@ -142,6 +176,18 @@ class Store(Protocol):
 
     async def count_due(self, numbers: Collection[int], *, at: datetime) -> dict[int, int]:
         """Count the records of each partition whose deadline has passed at that moment."""
+        ...
+
+    async def applied(self, companies: Collection[str]) -> dict[str, Applied]:
+        """Say by which rules these companies' records were decided, as far as known."""
+        ...
+
+    async def having_records(self, companies: Collection[str]) -> set[str]:
+        """Say which of these companies have any record."""
+        ...
+
+    async def page(self, company_id: str, *, after: UUID, limit: int, open_only: bool) -> Page:
+        """Give the ids of some records behind `after`. `open_only`: of those of which something is wrong."""
         ...
 
     async def report(self, epochs: Mapping[int, int], progress: Mapping[int, "Progress"], *, at: datetime) -> None:
@@ -198,8 +244,35 @@ class Ends(Protocol):
         ...
 
 
+class Horizon(Struct, frozen=True):
+    """What the doors say: everything that was received before `until` is in Kafka; None: everything is.
+
+    `silent` names the doors that were not heard of for so long that nobody waits for them any more.
+    """
+
+    until: datetime | None
+    silent: tuple[str, ...] = ()
+
+
+class Doors(Protocol):
+    """Knows what was received and is not in Kafka on its partition yet: in spools, on the wire, in the outbox."""
+
+    async def horizon(self, now: datetime) -> Horizon:
+        """Ask every door; whoever asks the broker afterwards finds there all that came before `until`."""
+        ...
+
+
 class Policies(Protocol):
     """Knows the companies and their rules."""
+
+    @property
+    def generation(self) -> int:
+        """Give a number that is another one whenever the rules of any company may be others."""
+        ...
+
+    def companies(self) -> Collection[str]:
+        """Give the companies that are known."""
+        ...
 
     def get(self, company_id: str) -> Policy | None:
         """Give a company's rules; None: no such company."""
@@ -218,3 +291,4 @@ class Ports(Struct, frozen=True):
     store: Store
     policies: Policies
     clock: Clock
+    doors: Doors

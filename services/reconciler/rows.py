@@ -1,4 +1,4 @@
-"""How a record lies in PostgreSQL: two JSON documents that are the truth, and the columns that people ask by."""
+"""How things lie in PostgreSQL. A record: two JSON documents that are the truth, and the columns that people ask by."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from schemas import topics
+from schemas.envelope import Delivery, Envelope
 from schemas.flags import Kind, SyncStatus
 from services.reconciler.core.matching import Chain, Rule
 from services.reconciler.core.record import Finding, OpenFlag, Record, Resolution
@@ -67,6 +69,38 @@ COLUMNS: Final = (
     ("facts", "json"),
     ("decision", "json"),
 )
+
+#: `ce_source` of what is ours, or nobody's.
+SOURCE: Final = "reconcal/reconciler"
+#: What an envelope that is sent on is called where its producer did not say.
+_TYPES: Final = {
+    topics.APP_APPOINTMENTS: topics.TYPE_APPOINTMENT,
+    topics.CALCOM_BOOKINGS: topics.TYPE_CALCOM_WEBHOOK,
+    topics.SYNC_COMMANDS: topics.TYPE_COMMAND,
+}
+#: A header that is longer is left out of what is sent on: nobody has checked it.
+_HEADER_MAX_CHARS: Final = 1000
+
+
+def sent_on(envelope: Envelope) -> Delivery:
+    """Give an envelope of an input topic as it goes to its own partition: under its own id, or that of its place."""
+    place = f"{envelope.topic}/{envelope.partition}/{envelope.offset}"
+    return Delivery(
+        topic=envelope.topic,
+        company_id=envelope.company_id or "",
+        ce_id=_short(envelope.ce_id) or f"reroute:{place}",
+        ce_source=_short(envelope.ce_source) or SOURCE,
+        ce_type=_short(envelope.ce_type) or _TYPES[envelope.topic],
+        received_at=envelope.received_at,
+        body=envelope.body,
+        content_type=_short(envelope.content_type) or "application/json",
+        traceparent=_short(envelope.traceparent),
+        webhook_version=_short(envelope.webhook_version),
+    )
+
+
+def _short(header: str | None) -> str | None:
+    return header if header is None or len(header) <= _HEADER_MAX_CHARS else None
 
 
 def read(company_id: str, facts: str, decision: str) -> Record:

@@ -10,12 +10,15 @@ import asyncpg
 import msgspec
 
 from schemas import topics
+from schemas.envelope import Envelope
 from schemas.flags import Flag, FlagType
 from services.plumbing.lifecycle import describe
 from services.plumbing.postgres import Connection, Pool
 from services.reconciler import rows
+from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.ports import (
+    Applied,
     Changes,
     Claim,
     ClusterRef,
@@ -23,12 +26,17 @@ from services.reconciler.ports import (
     Fenced,
     Key,
     Loaded,
+    Page,
     Progress,
     RecordRef,
     Unstorable,
 )
 
 _encoder: Final = msgspec.json.Encoder()
+_policies: Final = msgspec.json.Decoder(Policy)
+
+#: Records that are looked at for a page of open ones.
+LOOKED_AT_MAX: Final = 5000
 
 #: What PostgreSQL says of content that it will never take.
 _REFUSALS: Final = (
@@ -112,9 +120,9 @@ ON CONFLICT (company_id, key) DO UPDATE SET cluster_id = excluded.cluster_id"""
 #: Keeps what was understood.
 _EVENTS: Final = """
 INSERT INTO events (company_id, received_at, topic, kafka_partition, kafka_offset, record_id, event_id, kind,
-  occurred_at, disposition)
+  occurred_at, disposition, note)
 SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::int[], $5::bigint[], $6::uuid[], $7::text[],
-  $8::text[], $9::timestamptz[], $10::text[])"""
+  $8::text[], $9::timestamptz[], $10::text[], $11::text[])"""
 
 #: Keeps why each change came about.
 _TRANSITIONS: Final = """
@@ -137,6 +145,42 @@ WHERE f.company_id = u.company_id AND f.flag_id = u.flag_id"""
 _OUTBOX: Final = """
 INSERT INTO outbox (company_id, kafka_partition, topic, ce_id, ce_type, body)
 SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::bytea[])"""
+
+#: Queues envelopes to be sent on to their own partition, as they were.
+_REROUTES: Final = """
+INSERT INTO outbox (company_id, kafka_partition, topic, ce_id, ce_source, ce_type, content_type, traceparent,
+  webhook_version, received_at, body)
+SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+  $9::text[], $10::timestamptz[], $11::bytea[])"""
+
+#: Says what a company's admin has to mend.
+_INCIDENTS: Final = """
+INSERT INTO incidents AS i (company_id, kind, detail, opened_at, last_seen_at, seen)
+SELECT company_id, kind, detail, $5, $5, seen
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS n (company_id, kind, detail, seen)
+ORDER BY company_id, kind
+ON CONFLICT (company_id, kind) DO UPDATE
+SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, seen = i.seen + excluded.seen"""
+
+#: Notes by which rules a company's records are decided, and how far.
+_APPLIED: Final = """
+INSERT INTO applied_policies (company_id, policy, after_record_id, applied_at)
+SELECT company_id, policy, after_record_id, $4
+FROM unnest($1::text[], $2::json[], $3::uuid[]) AS a (company_id, policy, after_record_id)
+ON CONFLICT (company_id) DO UPDATE
+SET policy = excluded.policy, after_record_id = excluded.after_record_id, applied_at = excluded.applied_at"""
+
+#: The rules that companies' records were last decided by.
+_RULES: Final = "SELECT company_id, policy, after_record_id FROM applied_policies WHERE company_id = ANY($1::text[])"
+
+#: Companies that have any record.
+_HAVING: Final = """
+SELECT c FROM unnest($1::text[]) AS c WHERE EXISTS (SELECT 1 FROM records r WHERE r.company_id = c)"""
+
+#: A company's records by id; those are open that wait, or of which something is wrong.
+_PAGE: Final = """
+SELECT record_id, deadline_at IS NOT NULL OR sync_error_code IS NOT NULL AS open FROM records
+WHERE company_id = $1 AND record_id > $2 ORDER BY record_id LIMIT $3"""
 
 #: Stores what became of commands; the first outcome of an id stands.
 _OUTCOMES: Final = """
@@ -232,6 +276,8 @@ class PostgresStore:
                 await _save_history(connection, changes)
                 await _save_flags(connection, changes)
                 await _save_dead(connection, changes)
+                await _save_reroutes(connection, changes)
+                await _save_applied(connection, changes)
         except _REFUSALS as error:
             raise Unstorable(describe(error)) from error
 
@@ -260,6 +306,24 @@ class PostgresStore:
         """See `ports.Store`."""
         found = await self._pool.fetch(_COUNT, sorted(numbers), at)
         return {row["kafka_partition"]: row["held"] for row in found}
+
+    async def applied(self, companies: Collection[str]) -> dict[str, Applied]:
+        """See `ports.Store`."""
+        found = await self._pool.fetch(_RULES, list(companies))
+        return {row["company_id"]: Applied(row[0], _policy(row["policy"]), row["after_record_id"]) for row in found}
+
+    async def having_records(self, companies: Collection[str]) -> set[str]:
+        """See `ports.Store`."""
+        return {row["c"] for row in await self._pool.fetch(_HAVING, list(companies))}
+
+    async def page(self, company_id: str, *, after: UUID, limit: int, open_only: bool) -> Page:
+        """See `ports.Store`. Of a company that has millions of records and few open ones no more than some are seen."""
+        looked_at = LOOKED_AT_MAX if open_only else limit
+        found = await self._pool.fetch(_PAGE, company_id, after, looked_at)
+        wanted = [row["record_id"] for row in found if row["open"] or not open_only]
+        if len(wanted) > limit:
+            return Page(wanted[:limit], wanted[limit - 1])
+        return Page(wanted, found[-1]["record_id"] if len(found) == looked_at else None)
 
     async def report(self, epochs: Mapping[int, int], progress: Mapping[int, Progress], *, at: datetime) -> None:
         """See `ports.Store`."""
@@ -305,7 +369,7 @@ async def _save_history(connection: Connection, changes: Changes) -> None:
             _EVENTS,
             *_turn(
                 (e.company_id, e.received_at, e.topic, e.partition, e.offset, e.record_id, e.event_id, e.kind,
-                 e.occurred_at, e.disposition)
+                 e.occurred_at, e.disposition, e.note)
                 for e in changes.events
             ),
         )  # fmt: skip
@@ -378,6 +442,45 @@ async def _save_dead(connection: Connection, changes: Changes) -> None:
             for d in changes.dead
         ),
     )  # fmt: skip
+
+
+async def _save_reroutes(connection: Connection, changes: Changes) -> None:
+    if changes.reroutes:
+        await connection.execute(_REROUTES, *_turn(_rerouted(envelope) for envelope in changes.reroutes))
+    if changes.incidents:
+        columns = _turn((i.company_id, i.kind, i.detail, i.seen) for i in changes.incidents)
+        await connection.execute(_INCIDENTS, *columns, changes.at)
+
+
+def _rerouted(envelope: Envelope) -> tuple[object, ...]:
+    sent = rows.sent_on(envelope)
+    return (
+        sent.company_id,
+        envelope.partition,
+        sent.topic,
+        sent.ce_id,
+        sent.ce_source,
+        sent.ce_type,
+        sent.content_type,
+        sent.traceparent,
+        sent.webhook_version,
+        sent.received_at,
+        sent.body,
+    )
+
+
+async def _save_applied(connection: Connection, changes: Changes) -> None:
+    if changes.applied:
+        columns = _turn((a.company_id, _json(a.policy), a.after_record_id) for a in changes.applied)
+        await connection.execute(_APPLIED, *columns, changes.at)
+
+
+def _policy(text: str) -> Policy | None:
+    """Read rules; None: an older or newer Reconcal wrote them that had others."""
+    try:
+        return _policies.decode(text)
+    except msgspec.ValidationError:
+        return None
 
 
 def _turn(table: Iterable[tuple[object, ...]]) -> list[list[Any]]:

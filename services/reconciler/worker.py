@@ -24,7 +24,8 @@ from services.reconciler.desk import Desk, records_of
 from services.reconciler.frontiers import Frontiers
 from services.reconciler.intake import Intake, Sorted, company_of, set_aside
 from services.reconciler.limits import Limits
-from services.reconciler.ports import Changes, Claim, Due, Fenced, Loaded, Ports, Progress, Unstorable
+from services.reconciler.ports import Changes, Claim, Due, Fenced, Incident, Loaded, Ports, Progress, Unstorable
+from services.reconciler.sweep import Sweep
 
 #: A deadline that is held is looked at again after this time.
 HELD_RETRY_SECONDS: Final = 0.1
@@ -36,6 +37,8 @@ RECLAIM_SECONDS: Final = 15.0
 REPORT_SECONDS: Final = 2.0
 #: A save that is under way when we begin anew is waited for, so that it does not speak into what comes after.
 SETTLE_SECONDS: Final = 35.0
+#: The incident that a company's producer raises whose partitioner is not the one that Kafka's own clients have.
+WRONG_PARTITION: Final = "wrong_partition"
 
 
 class Saving(Struct, frozen=True):
@@ -66,10 +69,11 @@ class Worker:
         `contact` is when the broker last answered, or the start: a start that had to wait for it is a stall, too.
         """
         self._source, self._ends, self._store = ports.source, ports.ends, ports.store
-        self._policies, self._clock = ports.policies, ports.clock
+        self._policies, self._clock, self._doors = ports.policies, ports.clock, ports.doors
         self._owner, self._log_id, self._limits, self._told = owner, log_id, limits, told
         self._intake = Intake(ports.policies, home_of, limits)
         self._frontiers = Frontiers(ports.ends, limits, contact)
+        self._sweep = Sweep(ports.store, ports.policies, home_of)
         self._generation = -1
         self._epochs: dict[int, int] = {}
         self._next_due: dict[int, datetime] = {}
@@ -113,6 +117,7 @@ class Worker:
                 if self._ahead is None:
                     await self._settle()
             await self.tick()
+            await self._apply_rules()
         except Fenced:
             await self._let_go()
             return 0
@@ -156,6 +161,7 @@ class Worker:
     async def step(self, found: Sorted) -> None:
         """Take a batch the rest of the way: load, fold, save, in one transaction with the next offsets."""
         started_at = self._clock.now()
+        found = self._intake.renew(found)
         desk = await self._fold(found)
         if not await self._settle():
             desk = await self._fold(found)  # what it was folded upon was not stored as it was
@@ -180,6 +186,9 @@ class Worker:
             desk.fold_envelope(admitted.envelope, admitted.event, admitted.policy, admitted.keys)
         changes.events.extend(found.ignored)
         changes.dead.extend(found.dead)
+        if found.reroutes:
+            changes.reroutes.extend(found.reroutes)
+            changes.incidents.extend(_strays(found.reroutes))
         return desk
 
     async def _settle(self) -> bool:
@@ -227,7 +236,7 @@ class Worker:
         for record, number, _ in changes.records.values():
             if record.deadline_at is not None:
                 self._next_due[number] = min(record.deadline_at, self._next_due.get(number, record.deadline_at))
-        if changes.flags or changes.dead:
+        if changes.flags or changes.dead or changes.reroutes:
             self._told()
 
     # --- ownership ----------------------------------------------------------------------------------------------
@@ -286,6 +295,7 @@ class Worker:
         self._reclaim_at = None
         self._frontiers.begin({})
         self._intake.begin()
+        self._sweep.forget()
 
     def _may_reclaim(self) -> bool:
         return self._reclaim_at is not None and self._clock.now() >= self._reclaim_at
@@ -320,7 +330,8 @@ class Worker:
         return since >= (HELD_RETRY_SECONDS if waiting else self._limits.probe_interval_seconds)
 
     async def _probe(self, now: datetime) -> None:
-        """Ask how far the logs go; while the broker does not answer, the frontiers stand still."""
+        """Ask how far the doors are, then how far the logs go; without an answer the frontiers stand still."""
+        self._frontiers.hear(await self._doors.horizon(now), now)
         try:
             ends = await self._frontiers.ask(self._epochs, now)
             # What was read and is not stored is not applied: then only what was applied counts.
@@ -341,7 +352,8 @@ class Worker:
             changes = Changes.begin(self._clock.now(), {n: self._epochs[n] for n in {d.partition for d in due}})
             desk = Desk(loaded, changes)
             for entry in due:
-                desk.fold(entry.company_id, self._reached(entry, until), Policy(), entry.partition, changes.at)
+                policy = self._policies.get(entry.company_id) or Policy()  # a company that was removed has none
+                desk.fold(entry.company_id, self._reached(entry, until), policy, entry.partition, changes.at)
             await self._store.save(changes)
             self._saved(changes)
             _note_fired(due, changes, self._clock.now())
@@ -357,7 +369,23 @@ class Worker:
             known_until=until[due.partition],
             frontiers={topic: reach.frontier for topic, reach in reaches.items() if reach.frontier is not None},
             offsets={topic: reach.position for topic, reach in reaches.items() if reach.position is not None},
+            silent_doors=self._frontiers.silent,
         )
+
+    # --- rules --------------------------------------------------------------------------------------------------
+
+    async def _apply_rules(self) -> None:
+        """Decide some records anew whose company's rules have changed; live work goes on in between."""
+        if not self._epochs or not self._sweep.must_work():
+            return
+        await self._settle()
+        changes = await self._sweep.work(self._epochs, self._clock.now())
+        if changes is not None:
+            await self._store.save(changes)
+            self._saved(changes)
+            _note_rules(changes)
+
+    # --- what is seen -------------------------------------------------------------------------------------------
 
     async def _count_held(self, due: list[int], now: datetime) -> None:
         held = await self._store.count_due(due, at=now - timedelta(seconds=1)) if due else {}
@@ -383,7 +411,7 @@ class Worker:
 
     def _patience(self) -> float:
         """Say how long a poll may wait: until the next deadline, but look up now and then."""
-        if self._saving:
+        if self._saving or (self._epochs and self._sweep.must_work()):
             return 0
         if not self._next_due:
             return 1.0
@@ -401,27 +429,68 @@ def _within(offset: int | None, start: int, end: int) -> int:
     return offset if offset is not None and start <= offset <= end else start
 
 
+def _strays(reroutes: Iterable[Envelope]) -> list[Incident]:
+    """Make one incident a company of what was found astray."""
+    topics_of: dict[str, list[str]] = {}
+    for envelope in reroutes:
+        topics_of.setdefault(company_of(envelope), []).append(envelope.topic)
+    return [
+        Incident(
+            company_id,
+            WRONG_PARTITION,
+            f"Records of {', '.join(sorted(set(names)))} lie on a partition that is not their key's:"
+            " set the producer to partitioner=murmur2_random.",
+            len(names),
+        )
+        for company_id, names in topics_of.items()
+    ]
+
+
 def _note_batch(changes: Changes, found: Sorted, seconds: float) -> None:
     telemetry.batches.inc()
     telemetry.batch_seconds.observe(seconds)
     counts: dict[tuple[str, str], int] = {}
     for event in changes.events:
         counts[(event.topic, event.disposition)] = counts.get((event.topic, event.disposition), 0) + 1
+        if event.note is not None:
+            telemetry.event_notes.labels(event.note).inc()
     for (topic, disposition), count in counts.items():
         telemetry.envelopes.labels(topic, disposition).inc(count)
     for dead in found.dead:
         telemetry.dead_letters.labels(dead.letter.topic, dead.letter.reason).inc()
     for flag, _ in changes.flags:
         telemetry.flags_raised.labels(flag.type.value).inc()
+    if changes.reroutes:
+        _note_reroutes(changes)
     telemetry.log().info(
         telemetry.RECONCILER_BATCH,
         envelopes=found.count,
+        events=len(changes.events),
         records=len(changes.records),
         flags=len(changes.flags),
         dead=len(found.dead),
         ignored=len(found.ignored),
         seconds=round(seconds, 4),
     )
+
+
+def _note_reroutes(changes: Changes) -> None:
+    for envelope in changes.reroutes:
+        telemetry.rerouted.labels(envelope.topic).inc()
+    telemetry.log().warning(
+        telemetry.RECONCILER_REROUTED,
+        envelopes=len(changes.reroutes),
+        companies=sorted(incident.company_id for incident in changes.incidents)[:10],
+        mend="the producer's partitioner must be murmur2_random",
+    )
+
+
+def _note_rules(changes: Changes) -> None:
+    for flag, _ in changes.flags:
+        telemetry.flags_raised.labels(flag.type.value).inc()
+    if changes.transitions:
+        companies = sorted({company_id for company_id, _ in changes.transitions})
+        telemetry.log().info(telemetry.RECONCILER_RULES, companies=companies, records=len(changes.records))
 
 
 def _note_fired(due: list[Due], changes: Changes, now: datetime) -> None:

@@ -1,4 +1,7 @@
-"""`python -m tests.bench [--quick] [--only NAME] [--json FILE] [--strict] [--profile]`: measure against the bounds."""
+"""`python -m tests.bench [--quick] [--only NAME] [--json FILE] [--strict] [--profile]`: measure against the bounds.
+
+`--only reconciler --against TREE` measures this working tree and another one in turns instead, and gives the ratio.
+"""
 
 import argparse
 import asyncio
@@ -11,7 +14,7 @@ from typing import Final
 import click
 import msgspec
 
-from tests.bench import deadlines, idle, ingest, reconciler
+from tests.bench import deadlines, idle, ingest, open_records, reconciler
 from tests.bench.findings import Figure, Findings, Plan, UnmeasuredError, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described, load
@@ -23,14 +26,18 @@ BENCHES: Final[dict[str, Bench]] = {
     "deadlines": deadlines.measure,
     "ingest": ingest.measure,
     "idle": idle.measure,
+    "open-records": open_records.measure,
 }
 
 
 def main(arguments: list[str]) -> int:
     """Measure and print; 0 even where a bound is missed (1 with --strict), 1 where something was not measured."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.against and given.only != "reconciler":
+        parser.error("--against goes with --only reconciler")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics are without leaders for a moment
-    plan = Plan(quick=given.quick, profile=given.profile)
+    plan = Plan(quick=given.quick, profile=given.profile, against=given.against)
     machine = described()
     click.echo(f"{machine}\n")
     try:
@@ -79,7 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs, too")
     parser.add_argument("--strict", action="store_true", help="exit 1 where a bound is missed")
     parser.add_argument("--profile", action="store_true", help="run the reconciler under cProfile; its figures suffer")
+    parser.add_argument("--against", type=_tree, metavar="TREE", help="another working tree (with --only reconciler)")
     return parser
+
+
+def _tree(given: str) -> Path:
+    path = Path(given).resolve()
+    if not (path / "services" / "reconciler").is_dir():
+        raise argparse.ArgumentTypeError(f"{given} is no working tree of Reconcal")
+    return path
 
 
 if __name__ == "__main__":

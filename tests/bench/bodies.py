@@ -15,32 +15,33 @@ _NOTES: Final = (
 _QUESTIONS: Final = ("insurance", "first_visit", "referred_by", "allergies", "medication")
 
 
-def appointment(company: str, number: int) -> bytes:
-    """Give the app's event of a case; linked to the booking, as an app does that books at Cal.com."""
-    starts_at = _starts_at(number)
+def appointment(company: str, number: int, **over: Any) -> bytes:
+    """Give the app's event of a case; linked to the booking, as an app does that books at Cal.com.
+
+    `over` replaces arguments of `builders.appointment_event`, such as `starts_at`; `linked=False`: not linked.
+    """
+    kind, linked = over.pop("kind", "created"), over.pop("linked", True)
     person = {"name": f"Nora Guest {number}", "email": _email(company, number), "phone": _phone(number)}
+    links: dict[str, Any] = {"calcom_booking_uid": _uid(number), "calcom_booking_id": number} if linked else {}
+    told = {"event_id": f"evt_{company}_{number}", "starts_at": starts_at(number)} | over
     return builders.body(
-        builders.appointment_event(
-            "created",
-            f"{company}-{number}",
-            event_id=f"evt_{company}_{number}",
-            starts_at=starts_at,
-            calcom_booking_uid=_uid(number),
-            calcom_booking_id=number,
-            event_type_id=5150,
-            customer=person,
-        )
+        builders.appointment_event(kind, f"{company}-{number}", event_type_id=5150, customer=person, **(links | told))
     )
 
 
-def webhook(company: str, number: int) -> bytes:
-    """Give Cal.com's webhook of the same case, with all that a full one carries."""
+def webhook(company: str, number: int, **over: Any) -> bytes:
+    """Give Cal.com's webhook of the same case, with all that a full one carries.
+
+    `over` replaces arguments of `builders.booking_created`.
+    """
     person = builders.attendee(_email(company, number), f"Nora Guest {number}", _phone(number))
-    return builders.body(
-        builders.booking_created(
-            _uid(number), booking_id=number, starts_at=_starts_at(number), attendees=[person], **_rest(number)
-        )
-    )
+    told: dict[str, Any] = {"starts_at": starts_at(number), "attendees": [person]} | _rest(number) | over
+    return builders.body(builders.booking_created(_uid(number), booking_id=number, **told))
+
+
+def starts_at(number: int) -> datetime:
+    """Give when a case begins."""
+    return STARTS_AT + HALF_AN_HOUR * (number % 5_000) + timedelta(days=number % 7)
 
 
 def _rest(number: int) -> dict[str, Any]:
@@ -76,10 +77,6 @@ def _rest(number: int) -> dict[str, Any]:
         "price": 0,
         "currency": "usd",
     }
-
-
-def _starts_at(number: int) -> datetime:
-    return STARTS_AT + HALF_AN_HOUR * (number % 5_000) + timedelta(days=number % 7)
 
 
 def _uid(number: int) -> str:

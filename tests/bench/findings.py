@@ -1,6 +1,7 @@
 """What a bench found: figures beside their bounds, and the table that people read."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -12,10 +13,14 @@ class UnmeasuredError(Exception):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """How it is measured. `quick`: fewer events, shorter rounds; `profile`: the reconciler runs under cProfile."""
+    """How it is measured. `quick`: fewer events, shorter rounds; `profile`: the reconciler runs under cProfile.
+
+    `against`: the root of another working tree to be compared with, by the benches that can.
+    """
 
     quick: bool = False
     profile: bool = False
+    against: Path | None = None
 
     @property
     def rounds(self) -> int:

@@ -1,6 +1,7 @@
 """What every bench stands on: one Apache Kafka, one PostgreSQL, and our services, each a process of its own."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
+from msgspec import Struct
 
 from services.companies.admin import Added, NewCompany, add
 from services.embedded.child import Child
@@ -26,6 +28,25 @@ from tests.support.processes import Service, environ_of
 
 PARTITIONS: Final = 12
 _WORKER_SECONDS: Final = 300.0
+_COMMAND_SECONDS: Final = 60.0
+
+
+class Tree(Struct, frozen=True):
+    """A checkout whose services are run. `path`: its root; None: the one that this bench is part of."""
+
+    path: Path | None = None
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """Give the interpreter; of another tree one that does not look where we stand."""
+        return (sys.executable,) if self.path is None else (sys.executable, "-P")
+
+    def environ(self, settings: Settings) -> dict[str, str]:
+        """Give what makes these settings and this tree's modules those of a process."""
+        return environ_of(settings) | ({} if self.path is None else {"PYTHONPATH": str(self.path)})
+
+
+HERE: Final = Tree()
 
 
 class Ground:
@@ -44,8 +65,8 @@ class Ground:
         assert self._database.pid is not None
         return {"Kafka": self._broker._child.pid, "PostgreSQL": self._database.pid}
 
-    async def settings(self, **other: str) -> Settings:
-        """Give settings as they are by default, on topics and a migrated database of their own."""
+    async def settings(self, tree: Tree = HERE, **other: str) -> Settings:
+        """Give settings as they are by default, on topics and a database of their own, migrated by that tree."""
         name = f"bench{next(self._numbers)}"
         await self._run(f"CREATE DATABASE {name}")
         environ = {
@@ -54,22 +75,28 @@ class Ground:
             "kafka_partitions": str(PARTITIONS),
             "postgres_dsn": urlsplit(self._database.dsn)._replace(path=f"/{name}").geturl(),
             "secret_key": new_key(),
+            "ingest_spool_dir": str(self.path("spool")),
+            "ingest_events_per_second": "1000000",  # the guard counts, and lets everything in
             **dict.fromkeys(("ingest_port", "reconciler_port", "notifier_port"), "0"),
         } | other
         settings = load({f"RECONCAL_{key.upper()}": value for key, value in environ.items()})
-        await migrate(settings.postgres_dsn)
-        await kafka.ensure_topics(settings)
+        if tree.path is None:
+            await migrate(settings.postgres_dsn)
+            await kafka.ensure_topics(settings)
+        else:
+            await _command(tree, settings, "migrate")
+            await _command(tree, settings, "topics")
         return settings
 
     async def drop(self, settings: Settings) -> None:
         """Remove a database that was measured: the next one is not to pay for it."""
         await self._run(f"DROP DATABASE {urlsplit(settings.postgres_dsn).path[1:]} WITH (FORCE)")
 
-    def start(self, role: str, settings: Settings, command: Sequence[str] | None = None) -> Service:
+    def start(self, role: str, settings: Settings, command: Sequence[str] | None = None, tree: Tree = HERE) -> Service:
         """Start `reconcal <role>`, or a Python command that stands for it. It is killed at the end at the latest."""
         log = self._folder / f"{role}-{next(self._numbers)}.log"
-        python = [sys.executable, *(command or ("-m", "services.cli", role))]
-        service = Service(role, Child.start(python, log=log, grace_seconds=10, env=environ_of(settings)), log)
+        python = [*tree.python, *(command or ("-m", "services.cli", role))]
+        service = Service(role, Child.start(python, log=log, grace_seconds=10, env=tree.environ(settings)), log)
         self._services.append(service)
         return service
 
@@ -131,17 +158,35 @@ async def companies(settings: Settings, names: Iterable[str], window_seconds: fl
         await connection.close()
 
 
-async def worker(module: str, order: object) -> Any:
+async def _command(tree: Tree, settings: Settings, name: str) -> None:
+    """Run one of a tree's own commands to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *tree.python, "-m", "services.cli", name, env=os.environ | tree.environ(settings),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_COMMAND_SECONDS):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        raise UnmeasuredError(f"{tree.path}: {name} did not end within {_COMMAND_SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise UnmeasuredError(f"{tree.path}: {name}: {said.decode().strip()}")
+
+
+async def worker(module: str, order: object, seconds: float = _WORKER_SECONDS) -> Any:
     """Run `tests.bench.<module>` as a process: JSON in, JSON out, and nothing secret on its command line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"tests.bench.{module}",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(_WORKER_SECONDS):
+        async with asyncio.timeout(seconds):
             said, trouble = await process.communicate(msgspec.json.encode(order))
     except TimeoutError:
-        raise UnmeasuredError(f"{module} did not end within {_WORKER_SECONDS:.0f} s") from None
+        raise UnmeasuredError(f"{module} did not end within {seconds:.0f} s") from None
     finally:
         if process.returncode is None:
             process.kill()

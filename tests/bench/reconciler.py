@@ -13,17 +13,19 @@ from services.plumbing import telemetry
 from services.plumbing.settings import Settings
 from tests.bench.filling import COMPANIES, fill
 from tests.bench.findings import Figure, Findings, Plan, UnmeasuredError
-from tests.bench.ground import Ground, companies, pid_of, stopped, worker
+from tests.bench.ground import HERE, Ground, Tree, companies, pid_of, stopped, worker
 from tests.bench.machine import cpu_of
 from tests.support.processes import Service
 
 EVENTS_PER_SECOND: Final = 15_000.0
 SHARE_OF_WRITING: Final = 0.5
+COST_OF_ANOTHER: Final = 1.15
 _LOOK_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 180.0
 _PROFILED_LINES: Final = 40
 
 _APPLIED: Final = "SELECT coalesce(sum(value::bigint), 0)::bigint FROM partitions, jsonb_each_text(next_offsets)"
+_COMPANIES: Final = "INSERT INTO companies (company_id, name) SELECT name, name FROM unnest($1::text[]) AS name"
 _STRAY: Final = """
 SELECT (SELECT count(*) FROM records) AS records,
   (SELECT count(*) FROM records WHERE calcom_sync_status <> 'synced') AS unmatched,
@@ -41,6 +43,8 @@ class Run(Struct, frozen=True):
 async def measure(ground: Ground, plan: Plan) -> Findings:
     """Measure in turns: the reconciler over fresh topics, then the loop over the rows that it left."""
     events = 20_000 if plan.quick else 100_000
+    if plan.against:
+        return await _compared(ground, plan, Tree(plan.against), events)
     runs: list[Run] = []
     same: list[Run] = []
     once: list[Run] = []
@@ -57,10 +61,52 @@ async def measure(ground: Ground, plan: Plan) -> Findings:
     return Findings(_figures(runs, same, once), [*_notes(runs, same, once, events), *profiles])
 
 
-async def _reconciled(ground: Ground, settings: Settings, events: int, profiles: list[str] | None) -> Run:
+async def _compared(ground: Ground, plan: Plan, other: Tree, events: int) -> Findings:
+    """Measure two working trees in turns over the same events; who begins changes from round to round."""
+    runs: dict[Tree, list[Run]] = {HERE: [], other: []}
+    for turn in range(plan.rounds + 1):
+        for tree in (HERE, other) if turn % 2 else (other, HERE):
+            settings = await ground.settings(tree, kafka_assignment="group")
+            await _register(settings)
+            await fill(settings, events)
+            run = await _reconciled(ground, settings, events, None, tree)
+            if turn > 0:  # the first is to warm up
+                runs[tree].append(run)
+            await ground.drop(settings)
+    both = list(zip(runs[HERE], runs[other], strict=True))
+    cost = tuple(theirs.rate / ours.rate for ours, theirs in both)
+    figures = [
+        Figure(what="Kafka to committed: this tree", unit="events/s", samples=tuple(run.rate for run in runs[HERE])),
+        Figure(what="Kafka to committed: the other", unit="events/s", samples=tuple(run.rate for run in runs[other])),
+        Figure(what="time of an event: this tree / the other", unit="x", samples=cost, at_most=COST_OF_ANOTHER),
+    ]
+    for name in ("reconciler", "PostgreSQL"):
+        what, ratio = (
+            f"CPU of an event, {name}",
+            tuple(ours.cpu_us[name] / theirs.cpu_us[name] for ours, theirs in both),
+        )
+        for whose, tree in (("this tree", HERE), ("the other", other)):
+            samples = tuple(run.cpu_us[name] for run in runs[tree])
+            figures.append(Figure(what=f"{what}: {whose}", unit="µs", samples=samples))
+        figures.append(Figure(what=f"{what}: this tree / the other", unit="x", samples=ratio))
+    return Findings(figures, [f"{events:,} events a round, {plan.rounds} rounds, in turns; the other: {plan.against}"])
+
+
+async def _register(settings: Settings) -> None:
+    """Add the companies by what all versions of the table have."""
+    connection = await asyncpg.connect(settings.postgres_dsn)
+    try:
+        await connection.execute(_COMPANIES, list(COMPANIES))
+    finally:
+        await connection.close()
+
+
+async def _reconciled(
+    ground: Ground, settings: Settings, events: int, profiles: list[str] | None, tree: Tree = HERE
+) -> Run:
     stats = ground.path("reconciler.pstats")
     profiled = ("-m", "cProfile", "-o", str(stats), "-m", "services.cli", "reconciler")
-    service = ground.start("reconciler", settings, None if profiles is None else profiled)
+    service = ground.start("reconciler", settings, None if profiles is None else profiled, tree)
     connection = await asyncpg.connect(settings.postgres_dsn)
     try:
         rate, cpu_us = await _watched(ground, service, connection, events)

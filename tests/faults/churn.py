@@ -24,7 +24,7 @@ from tests.faults.scene import PARTITIONS, Scene, scene
 from tests.support.kafka_server import KafkaServer
 from tests.support.load import Case, both_sides, cases, on_partition
 from tests.support.processes import Service
-from tests.support.wait import until
+from tests.support.wait import moment
 
 COMPANIES: Final = [on_partition(number, PARTITIONS) for number in range(PARTITIONS)]
 #: How many workers there are after each change.
@@ -61,7 +61,7 @@ async def churn(stage: Scene, planted: Sequence[Case], seconds: float, random: R
 
 async def _work_a_while(stage: Scene, not_before: float) -> None:
     """Return in the middle of work, where there is any."""
-    await _time_is(not_before)
+    await moment(not_before)
     with suppress(AssertionError):
         await stage.applied_beyond(await stage.applied(), PATIENCE_SECONDS)
 
@@ -84,17 +84,7 @@ async def _spread(stage: Scene, planted: Sequence[Case], ends_at: float, random:
     began_at = loop.time()
     for n in range(0, len(planted), 100):
         await stage.publish(both_sides(planted[n : n + 100], random))
-        await _time_is(began_at + (ends_at - began_at) * n / len(planted))
-
-
-async def _time_is(at: float) -> None:
-    """Wait for a moment of the loop's clock."""
-    loop = asyncio.get_running_loop()
-
-    async def come() -> bool:
-        return loop.time() >= at
-
-    await until(come, max(0.0, at - loop.time()) + 1)
+        await moment(began_at + (ends_at - began_at) * n / len(planted))
 
 
 async def run(seconds: float, ids: int, seed: int, folder: Path) -> str:

@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 async def test_workers_that_come_and_go_lose_nothing_and_double_nothing(faults: Scene) -> None:
     random = Random(34)
     await faults.companies(COMPANIES)
-    planted = cases(COMPANIES, 6000, random)
-    tally = await churn(faults, planted, 30, random)
+    planted = cases(COMPANIES, 4000, random)
+    tally = await churn(faults, planted, 20, random)
     assert tally.killed >= 2
     assert tally.killed + tally.left >= 4
     assert tally.applied > 0, "some of it came in the middle of work"

@@ -1,14 +1,17 @@
 """The register of tenants on a real database."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
+from services.cli import main
 from services.companies import admin
 from services.companies.admin import Changes, CompanyError, NewCompany, NewContact
 from services.companies.model import COMPARED, Purpose, Waiting
@@ -238,3 +241,46 @@ async def test_a_companys_rules_are_what_was_set_and_the_register_follows(pool: 
 async def test_a_rule_that_cannot_be_is_refused_by_its_name(pool: Pool, rule: str, value: Any) -> None:
     with pytest.raises(CompanyError, match=f"^{rule}: "):
         await add(pool, **{rule: value})
+
+
+def test_the_command_line_sets_every_rule_and_shows_it(dsn: str) -> None:
+    """In one process: what `companies list --json` says is what `add` and `set` were given."""
+    environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key()}
+
+    def call(*arguments: str) -> str:
+        called = CliRunner().invoke(main, ["companies", *arguments], env=environ, catch_exceptions=False)
+        assert called.exit_code == 0, called.output
+        return called.stdout
+
+    rules = {
+        "country": "CH",
+        "window_seconds": 240.0,
+        "settling_window_seconds": 120.0,
+        "unconfirmed_window_seconds": 7200.0,
+        "unconfirmed_policy": "ignore",
+        "unpaid_window_seconds": 3600.0,
+        "unpaid_policy": "flag",
+        "match_by_attendee": False,
+    }
+    switches = [f"--{name.replace('_', '-')}={value}" for name, value in rules.items() if name != "match_by_attendee"]
+    switches += ["--compare", "starts_at,status", "--no-match-by-attendee"]
+    expected = rules | {"compared_fields": ["starts_at", "status"]}
+    call("add", "acme", "--name", "Acme", *switches)
+    assert expected.items() <= json.loads(call("list", "--json")).items()
+    said = json.loads(call("set", "acme", "--settling-window-seconds", "0", "--match-by-attendee", "--json"))
+    assert (expected | {"settling_window_seconds": None, "match_by_attendee": True}).items() <= said.items()
+    assert json.loads(call("list", "--json")) == said
+
+
+def test_the_command_line_names_the_rule_that_it_refuses(dsn: str) -> None:
+    environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key()}
+    for option, value, field in (
+        ("--country", "Germany", "country"),
+        ("--compare", "price", "compared_fields"),
+        ("--unpaid-window-seconds", "0", "unpaid_window_seconds"),
+        ("--unpaid-policy", "perhaps", "--unpaid-policy"),
+    ):
+        arguments = ["companies", "add", "acme", "--name", "Acme", option, value]
+        called = CliRunner().invoke(main, arguments, env=environ)
+        assert called.exit_code != 0
+        assert field in called.output

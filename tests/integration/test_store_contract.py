@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -14,15 +14,21 @@ from msgspec.structs import replace
 from schemas import topics
 from schemas.commands import CommandOutcome, Resolve
 from schemas.dead_letters import DeadLetter
+from schemas.envelope import Delivery, Envelope
 from services.plumbing.postgres import Pool
 from services.reconciler.core.events import Commanded, DeadlineReached, Event, Heard
+from services.reconciler.core.policy import Policy, Waiting
 from services.reconciler.core.record import record_id
-from services.reconciler.ports import DeadRow, EventRow, Fenced, Progress, Unstorable
-from tests.support.history import NOW, at, calcom, fold, local
+from services.reconciler.ports import Applied, DeadRow, EventRow, Fenced, Incident, Progress, Unstorable
+from services.reconciler.store import PostgresStore
+from tests.support import builders
+from tests.support.history import NOW, POLICY, at, calcom, fold, local
 from tests.support.letters import histories
 from tests.support.stores import InMemory, InPostgres, Teller, Written
 
 LINKED: Final[dict[str, Any]] = {"calcom_booking_uid": "A"}
+#: Nobody whom the bookings name.
+STRANGER: Final[dict[str, Any]] = {"email": "else@example.com"}
 OFFSETS = {topics.APP_APPOINTMENTS: 1, topics.CALCOM_BOOKINGS: 0, topics.SYNC_COMMANDS: 0}
 Shape: TypeAlias = tuple[object, ...]
 
@@ -55,6 +61,8 @@ async def shape(written: Written) -> Shape:
         await written.events(),
         await written.transitions(),
         await written.dead(),
+        await written.reroutes(),
+        await written.incidents(),
     )
 
 
@@ -117,6 +125,7 @@ async def test_a_save_under_an_old_epoch_is_fenced_and_writes_nothing(written: W
     changes = await sleeper.sheet(local(**LINKED))
     changes.next_offsets = {0: {topics.APP_APPOINTMENTS: 1}}
     changes.events, changes.dead = [event_row(0)], [dead_row()]
+    changes.reroutes, changes.incidents = [astray()], [Incident("acme", "wrong_partition", "No.", 1)]
     await Teller.claim(written.store)
     before = await shape(written)
     with pytest.raises(Fenced):
@@ -196,7 +205,7 @@ async def test_a_cluster_is_loaded_whole(written: Written) -> None:
 
 async def test_merging_clusters_points_their_keys_to_the_one_that_is_left(written: Written) -> None:
     teller = await Teller.claim(written.store)
-    await teller.tell(local(), calcom(seconds=1, uid="X", booking_id=5))
+    await teller.tell(local(**STRANGER), calcom(seconds=1, uid="X", booking_id=5))
     apart = await written.store.load([("acme", "a:4711"), ("acme", "u:X"), ("acme", "i:5")])
     assert len(set(apart.clusters.values())) == 2
     await teller.tell(calcom(seconds=2, uid="X", booking_id=5, appointment_id="4711"))
@@ -209,7 +218,7 @@ async def test_merging_clusters_points_their_keys_to_the_one_that_is_left(writte
 
 async def test_a_record_that_became_part_of_another_leaves_an_alias_and_no_row(written: Written) -> None:
     teller = await Teller.claim(written.store)
-    await teller.tell(local(), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
+    await teller.tell(local(**STRANGER), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
     kept, gone = record_id("acme", "a:4711"), record_id("acme", "b:X")
     assert list(await written.records()) == [("acme", kept)]
     assert await written.aliases() == {("acme", gone): kept}
@@ -218,8 +227,8 @@ async def test_a_record_that_became_part_of_another_leaves_an_alias_and_no_row(w
 
 async def test_a_record_that_stands_alone_again_is_no_alias(written: Written) -> None:
     teller = await Teller.claim(written.store)
-    await teller.tell(local(), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
-    await teller.tell(local("updated", 5, calcom_booking_uid="Y"), calcom(seconds=6, uid="Y"))
+    await teller.tell(local(**STRANGER), calcom(seconds=1, uid="X"), calcom(seconds=2, uid="X", appointment_id="4711"))
+    await teller.tell(local("updated", 5, calcom_booking_uid="Y", **STRANGER), calcom(seconds=6, uid="Y"))
     names = {record_id("acme", "a:4711"), record_id("acme", "b:X")}
     assert {ref[1] for ref in await written.records()} == names
     assert not any(ref[1] in names for ref in await written.aliases())
@@ -229,10 +238,10 @@ async def test_what_came_and_went_within_one_save_leaves_nothing_behind(written:
     """A record that was never written needs no alias, and one that is back again is a record."""
     teller = await Teller.claim(written.store)
     history: list[Event] = [
-        local(),
+        local(**STRANGER),
         calcom(seconds=1, uid="X"),
         calcom(seconds=2, uid="X", appointment_id="4711"),
-        local("updated", 5, calcom_booking_uid="Y"),
+        local("updated", 5, calcom_booking_uid="Y", **STRANGER),
         calcom(seconds=6, uid="Y"),
     ]
     await teller.tell_at_once(history)
@@ -247,7 +256,7 @@ async def deadlines(written: Written) -> Teller:
     """Leave four open windows in partition 0 (at 300 to 303) and one in partition 1 (at 310)."""
     teller = await Teller.claim(written.store)
     for seconds in (2, 0, 3, 1):
-        await teller.tell(local(seconds=seconds, appointment=f"{seconds}"))
+        await teller.tell(local(seconds=seconds, appointment=f"{seconds}", minutes=10 * seconds))
     other = await Teller.claim(written.store, company_id="bern", partition=1)
     await other.tell(local(seconds=10))
     return teller
@@ -377,6 +386,111 @@ async def test_events_transitions_and_dead_letters_are_kept(written: Written) ->
     assert await written.events() == [(topics.APP_APPOINTMENTS, 0, n, "ignored") for n in (0, 1)]
     assert await written.transitions() == len(changes.transitions) == 1
     assert await written.dead() == [(topics.CALCOM_BOOKINGS, 0, 5, "invalid_json", b"\x00\xff{")]
+
+
+async def test_what_was_remarkable_about_an_event_is_kept(pool: Pool) -> None:
+    teller = await Teller.claim(PostgresStore(pool))
+    notes = [None, "late", "clock_ahead", "clock_behind"]
+    rows = [replace(event_row(offset), note=note) for offset, note in enumerate(notes)]
+    await teller.store.save(teller.blank(events=rows))
+    found = await pool.fetch("SELECT note FROM events ORDER BY kafka_offset")
+    assert [row["note"] for row in found] == notes
+
+
+# --- envelopes that are sent on ---------------------------------------------------------------------------------
+
+
+def astray(offset: int = 0, **fields: Any) -> Envelope:
+    """Give an envelope that lies on a partition that is not its company's."""
+    kept = builders.from_app(b"\x00\xff{", company_id="acme", partition=0, offset=offset, received_at=at(offset))
+    return replace(kept, **fields)
+
+
+async def test_what_is_found_astray_waits_to_be_sent_on_as_it_was(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    headers: dict[str, Any] = {
+        "ce_id": "evt-1", "ce_source": "shop", "ce_type": "shop.made", "content_type": "text/plain",
+        "traceparent": "00-1", "webhook_version": "2021-10-20",
+    }  # fmt: skip
+    bare, long = astray(1), astray(2, ce_id="x" * 2000, ce_type="y" * 2000, traceparent="z" * 2000)
+    await written.store.save(teller.blank(reroutes=[astray(0, **headers), bare, long]))
+    full, *plain = await written.reroutes()
+    assert full == Delivery(
+        topic=topics.APP_APPOINTMENTS, company_id="acme", received_at=at(0), body=b"\x00\xff{", **headers
+    )
+    for offset, sent in enumerate(plain, 1):
+        assert (sent.ce_id, sent.ce_type) == (f"reroute:app.appointments.v1/0/{offset}", topics.TYPE_APPOINTMENT)
+        assert (sent.received_at, sent.body, sent.traceparent) == (at(offset), b"\x00\xff{", None)
+
+
+async def test_an_incident_is_one_row_a_company_and_kind_that_counts(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    first = [Incident("acme", "wrong_partition", "One.", 3), Incident("bern", "wrong_partition", "Two.", 1)]
+    await written.store.save(teller.blank(incidents=first))
+    await written.store.save(teller.blank(incidents=[Incident("acme", "wrong_partition", "Three.", 4)]))
+    assert await written.incidents() == {
+        ("acme", "wrong_partition"): ("Three.", 7),
+        ("bern", "wrong_partition"): ("Two.", 1),
+    }
+
+
+# --- rules ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_rules_that_were_applied_are_read_back_with_how_far_they_have_come(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    rules, other = Policy(window_seconds=60, compared=("starts_at",)), Policy(country="AT", unpaid=Waiting.FLAG)
+    somewhere = uuid4()
+    await written.store.save(teller.blank(applied=[Applied("acme", rules, somewhere), Applied("bern", other, None)]))
+    assert await written.store.applied(["acme", "bern", "cork"]) == {
+        "acme": Applied("acme", rules, somewhere),
+        "bern": Applied("bern", other, None),
+    }
+    await written.store.save(teller.blank(applied=[Applied("acme", rules, None)]))
+    assert (await written.store.applied(["acme"]))["acme"].after_record_id is None
+    assert await written.store.applied([]) == {}
+
+
+async def test_rules_under_an_old_epoch_are_not_noted(written: Written) -> None:
+    sleeper = await Teller.claim(written.store)
+    await Teller.claim(written.store)
+    with pytest.raises(Fenced):
+        await written.store.save(sleeper.blank(applied=[Applied("acme", POLICY, None)]))
+    assert await written.store.applied(["acme"]) == {}
+
+
+async def test_rules_of_another_version_count_as_unknown(pool: Pool) -> None:
+    await pool.execute("INSERT INTO applied_policies VALUES ('acme', '{\"window_seconds\": \"long\"}', NULL, now())")
+    assert await PostgresStore(pool).applied(["acme"]) == {"acme": Applied("acme", None, None)}
+
+
+async def test_pages_give_every_record_of_a_company_once(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell_at_once([local(appointment=f"{n}") for n in range(7)])
+    other = await Teller.claim(written.store, company_id="bern", partition=1)
+    await other.tell(local())
+    assert await written.store.having_records(["acme", "bern", "cork"]) == {"acme", "bern"}
+    after: UUID | None = UUID(int=0)
+    seen = list[UUID]()
+    for length in (3, 3, 1):
+        assert after is not None
+        page = await written.store.page("acme", after=after, limit=3, open_only=False)
+        assert len(page.record_ids) == length
+        seen.extend(page.record_ids)
+        after = page.last
+    assert after is None
+    assert seen == sorted(ref[1] for ref in await written.records() if ref[0] == "acme")
+
+
+async def test_a_page_of_open_records_leaves_out_those_that_are_in_order(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED), calcom(seconds=1))
+    await teller.tell(local(appointment="waits"), local(appointment="flagged"))
+    flagged = DeadlineReached(record_id=record_id("acme", "a:flagged"), at=at(400), known_until=at(400))
+    await teller.tell(flagged)
+    page = await written.store.page("acme", after=UUID(int=0), limit=9, open_only=True)
+    assert set(page.record_ids) == {record_id("acme", f"a:{name}") for name in ("waits", "flagged")}
+    assert page.last is None
 
 
 async def test_a_report_is_taken_under_any_epoch_and_disturbs_nothing(written: Written) -> None:

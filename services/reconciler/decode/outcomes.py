@@ -1,7 +1,7 @@
 """What becomes of an envelope that moves no record."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, final
 
 from msgspec import Struct
 
@@ -10,6 +10,7 @@ from services.reconciler.core.events import HeardAppointment
 DETAIL_MAX_CHARS: Final = 500
 
 
+@final
 class Ignored(Struct, frozen=True):
     """An envelope that was understood and has no say in any record, by policy.
 
