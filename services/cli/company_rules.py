@@ -10,7 +10,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 WAITING: Final = click.Choice(("flag", "ignore"))
 
 _OPTIONS: Final = (
-    click.option("--country", help="Where phone numbers without +49 are at home, two letters. [default: the zone's]"),
+    click.option(
+        "--country",
+        help="Where phone numbers without +49 are at home, two letters."
+        " [default when added: the one that the time zone's town lies in; DE for UTC and the like]",
+    ),
     click.option("--window-seconds", type=float, help="How long one side may be alone. [default: 300]"),
     click.option(
         "--settling-window-seconds", type=float, help="How long both may differ; 0: as long as the window. [default: 0]"

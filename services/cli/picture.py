@@ -31,6 +31,8 @@ _COUNTS: Final = {
     "dead_letters": "SELECT topic AS name, count(*) AS n FROM dead_letters GROUP BY 1 ORDER BY 1",
     "outbox": "SELECT topic AS name, count(*) AS n FROM outbox GROUP BY 1 ORDER BY 1",
 }
+#: An admin mends them outside of Reconcal; one that is mended is forgotten a week later.
+_INCIDENTS: Final = "SELECT company_id, kind, detail, last_seen_at, seen FROM incidents ORDER BY company_id, kind"
 
 
 class Partition(Struct, kw_only=True):
@@ -50,6 +52,16 @@ class Partition(Struct, kw_only=True):
     heard_at: datetime | None
 
 
+class Incident(Struct, frozen=True):
+    """What an admin of a company has to mend outside of Reconcal."""
+
+    company_id: str
+    kind: str
+    detail: str
+    last_seen_at: datetime
+    seen: int
+
+
 class Picture(Struct, kw_only=True):
     """The whole installation at one moment."""
 
@@ -64,6 +76,7 @@ class Picture(Struct, kw_only=True):
     mails: dict[str, int] = {}
     dead_letters: dict[str, int] = {}
     outbox: dict[str, int] = {}
+    incidents: list[Incident] = []
 
 
 async def take(settings: Settings, now: datetime) -> Picture:
@@ -123,6 +136,7 @@ async def _database(settings: Settings, picture: Picture) -> dict[int, str | Non
                 return {}
             for name, query in _COUNTS.items():
                 setattr(picture, name, {row["name"]: row["n"] for row in await connection.fetch(query)})
+            picture.incidents = [Incident(*row) for row in await connection.fetch(_INCIDENTS)]
             rows = await connection.fetch(_PARTITIONS)
             picture.partitions = [_partition(row, picture.at) for row in rows]
             return {row["kafka_partition"]: row["log_id"] for row in rows}

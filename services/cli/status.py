@@ -57,6 +57,9 @@ def _show(picture: "Picture") -> None:
         ("Dead letters", picture.dead_letters),
     ):
         screen.print(f"{name + ':':14}" + (", ".join(f"{count} {what}" for what, count in counts.items()) or "none"))
+    for incident in picture.incidents:
+        seen = f"{incident.seen} times, last at {incident.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        screen.print(f"{'Incident:':14}{incident.company_id}: {incident.detail} Seen {seen}.")
     screen.print(f"{'Kafka:':14}{picture.cluster_id or 'away'}")
     pending = picture.migrations_pending
     screen.print(f"{'Migrations:':14}{'unknown' if pending is None else f'{pending} to run' if pending else 'all run'}")
