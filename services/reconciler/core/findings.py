@@ -198,8 +198,9 @@ def _compared_of_booking(heard: HeardBooking) -> object:
 
 
 def _recognised_appointment(heard: HeardAppointment) -> object:
-    return (heard.event.appointment.starts_at, heard.event.appointment.customer)
+    appointment = heard.event.appointment
+    return (appointment_life(heard), appointment.starts_at, appointment.customer)
 
 
 def _recognised_booking(heard: HeardBooking) -> object:
-    return (heard.event.starts_at, heard.event.attendees)
+    return (booking_life(heard), heard.event.starts_at, heard.event.attendees)

@@ -29,6 +29,7 @@ from services.reconciler.core.sides import (
     Life,
     appointment_life,
     booking_facts,
+    booking_life,
     first_received,
     life_of,
     links,
@@ -297,26 +298,39 @@ def _attendee_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -
 
 def _names_another(appointment: AppointmentSide, chain: Chain) -> bool:
     """Tell whether the booking names another appointment. A series gives all of its occurrences the same metadata."""
-    for side in chain:
-        named = named_appointment(side)
-        if named not in (None, appointment.appointment_id):
-            return not any(heard.event.recurring for heard in side.heard)
-    return False
+    names = {named_appointment(side) for side in chain} - {None, appointment.appointment_id}
+    return bool(names) and not _recurs(chain)
+
+
+def _recurs(chain: Chain) -> bool:
+    return any(heard.event.recurring for side in chain for heard in side.heard)
+
+
+def _same_time(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
+    """Tell whether both were ever at the same time: what names a series names no occurrence of it."""
+    booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
+    return any(
+        _meet_in_time(here, there, policy) for here in _seen_of_appointment(appointment, policy) for there in booked
+    )
 
 
 class _Seen(Struct, frozen=True):
     """Who was to come when, and from when until when a side said so (in the order of events)."""
 
-    starts_at: datetime
+    starts_at: datetime | None  # None: called off
     people: tuple[str, ...]
     since: datetime
     until: datetime | None
 
 
 def _meet(one: _Seen, other: _Seen, policy: Policy) -> bool:
-    if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:
+    return any(person in other.people for person in one.people) and _meet_in_time(one, other, policy)
+
+
+def _meet_in_time(one: _Seen, other: _Seen, policy: Policy) -> bool:
+    if one.starts_at is None or other.starts_at is None:
         return False
-    if not any(person in other.people for person in one.people):
+    if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:
         return False
     slack = timedelta(seconds=policy.window_seconds)  # clocks, and a move that reaches the sides one after the other
     return (one.until is None or other.since <= one.until + slack) and (
@@ -330,7 +344,8 @@ def _seen_of_appointment(side: AppointmentSide, policy: Policy) -> list[_Seen]:
     for heard in side.heard:
         appointment = heard.event.appointment
         people = of_customer(appointment.customer, policy.country) or people
-        found.append(_Seen(appointment.starts_at, people, order(heard)[0], None))
+        starts_at = appointment.starts_at if appointment_life(heard).alive else None
+        found.append(_Seen(starts_at, people, order(heard)[0], None))
     return _runs(found)
 
 
@@ -341,8 +356,9 @@ def _seen_of_booking(side: BookingSide, policy: Policy) -> list[_Seen]:
         event = heard.event
         if event.attendees:
             people = of_attendees(event.attendees, policy.country)
-        if event.starts_at is not None:
-            found.append(_Seen(event.starts_at, people, order(heard)[0], None))
+        over = booking_life(heard) is Life.CANCELLED
+        if event.starts_at is not None or over:
+            found.append(_Seen(None if over else event.starts_at, people, order(heard)[0], None))
     return _runs(found)
 
 
@@ -371,6 +387,8 @@ def _ladder(appointments: list[AppointmentSide], chains: list[Chain], policy: Po
     free_appointments, free_chains = list(appointments), list(chains)
     for rule, holds in _RULES:
         claims = [(a, c) for a, c in _near(free_appointments, free_chains, policy) if holds(a, c, policy)]
+        if rule is Rule.METADATA:
+            claims = [(a, c) for a, c in claims if not _recurs(c) or _same_time(a, c, policy)]
         for group in _groups(claims):
             chosen = _choose(group, policy)
             if chosen is None:
