@@ -22,13 +22,11 @@ LOOK_SECONDS: Final = 0.005
 ASK_SECONDS: Final = 0.06
 _MOMENT: Final = timedelta(microseconds=1)
 
-#: What the doors said last.
+#: What the doors said last; then since when something waits that was found on a partition that is not its own.
 _DOORS: Final = """
-SELECT door_id, reported_at, oldest_unsent_at FROM doors
-WHERE closed_at IS NULL AND reported_at > $1 ORDER BY door_id"""
-
-#: What was found on a partition that is not its own, and waits to be sent there.
-_REROUTED: Final = "SELECT min(received_at) FROM outbox WHERE received_at IS NOT NULL"
+(SELECT door_id, reported_at, oldest_unsent_at FROM doors
+WHERE closed_at IS NULL AND reported_at > $1 ORDER BY door_id)
+UNION ALL SELECT NULL, NULL, min(received_at) FROM outbox WHERE received_at IS NOT NULL"""
 
 #: Forgets the doors that nobody will hear of again.
 _FORGET: Final = "DELETE FROM doors WHERE reported_at < $1"
@@ -71,13 +69,12 @@ class PostgresDoors:
 
     async def horizon(self, now: datetime) -> Horizon:
         """See `ports.Doors`. Doors that live are asked and waited for, for at most ASK_SECONDS."""
-        doors = await self._doors(now)
+        doors, rerouted_at = await self._look(now)
         before = {door.door_id: door.reported_at for door in doors if now - FRESH < door.reported_at < now}
         if before:
             await self._pool.execute(f"NOTIFY {CHANNEL}")
-            doors = await self._answered(before, now)
-        # Last: what a door had sent by its report may have been found astray, and may wait to be sent on.
-        horizon = horizon_of(doors, await self._pool.fetchval(_REROUTED), now, self._silence_seconds)
+            doors, rerouted_at = await self._answered(before, now)
+        horizon = horizon_of(doors, rerouted_at, now, self._silence_seconds)
         telemetry.doors_silent.set(len(horizon.silent))
         return horizon
 
@@ -85,16 +82,17 @@ class PostgresDoors:
         """Remove the rows of doors that have not been heard of for long."""
         await self._pool.execute(_FORGET, now - FORGOTTEN_AFTER)
 
-    async def _answered(self, before: dict[str, datetime], now: datetime) -> list[Door]:
+    async def _answered(self, before: dict[str, datetime], now: datetime) -> tuple[list[Door], datetime | None]:
         """Wait until each of these has reported again: since `now`, or by a clock of its own since we asked."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + ASK_SECONDS
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            doors = await self._doors(now)
+            doors, rerouted_at = await self._look(now)
             waiting = any(before.get(door.door_id) == door.reported_at for door in doors)
             if not waiting or loop.time() >= ends_at:
-                return doors
+                return doors, rerouted_at
 
-    async def _doors(self, now: datetime) -> list[Door]:
-        return [Door(*row) for row in await self._pool.fetch(_DOORS, now - FORGOTTEN_AFTER)]
+    async def _look(self, now: datetime) -> tuple[list[Door], datetime | None]:
+        *doors, rerouted = await self._pool.fetch(_DOORS, now - FORGOTTEN_AFTER)
+        return [Door(*row) for row in doors], rerouted["oldest_unsent_at"]

@@ -7,7 +7,7 @@ spool comes behind others that were received after it.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from sys import maxsize
 from typing import Final
@@ -105,10 +105,18 @@ class Frontiers:
         grace_until = self.contact.grace_until
         if self._until is not None and (grace_until is None or self.probed_at >= grace_until):
             self._asked.append(Asked(self._until, ends))
-        reached = [self._reach(place, positions) for place in ends]
-        del self._asked[: min(reached, default=0)]
         if len(self._asked) > ASKED_MAX:
             del self._asked[-2::-2]
+        self._advance(ends, positions)
+
+    def advance(self) -> None:
+        """See which questions are reached by what was applied since."""
+        if self._asked:
+            self._advance(self._asked[-1].ends, {})
+
+    def _advance(self, places: Iterable[Position], positions: Mapping[Position, int]) -> None:
+        reached = [self._reach(place, positions) for place in places]
+        del self._asked[: min(reached, default=0)]
 
     def _reach(self, place: Position, positions: Mapping[Position, int]) -> int:
         """Note how much is proved of a place; gives how many of the questions are of no use to it any more."""

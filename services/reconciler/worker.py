@@ -310,6 +310,8 @@ class Worker:
             self._reported_at = now - timedelta(days=1)
         self._looked_at = now
         due = [n for n, at in self._next_due.items() if at < now and n not in self.stopped]
+        if due:
+            self._frontiers.advance()
         if self._must_probe(now, due):
             await self._probe(now)
         until = {n: u for n in due if (u := self._frontiers.known_until(n)) is not None and self._next_due[n] < u}

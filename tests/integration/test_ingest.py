@@ -28,6 +28,7 @@ from services.plumbing.reader import Reader
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
 from tests.support.stand import PARTITIONS, stand
+from tests.support.wait import until
 
 CALCOM, TOKEN = "a secret at cal.com", "rct_token"
 PING: Final = b'{"triggerEvent":"PING"}'
@@ -104,10 +105,16 @@ async def log_of(settings: Settings, topic: str, count: int) -> list[Envelope]:
     reader = await Reader.open(settings, WallClock(), (topic,), group=None, partitions=PARTITIONS)
     reader.begin({(topic, number): 0 for number in range(PARTITIONS)})
     found: list[Envelope] = []
+
+    async def enough() -> bool:
+        found.extend(await reader.poll(max_records=1000, timeout_seconds=1))
+        return len(found) >= count
+
     try:
-        async with asyncio.timeout(10):
-            while len(found) < count:
-                found += await reader.poll(max_records=1000, timeout_seconds=1)
+        await until(enough, 10)
+    except AssertionError:
+        print(f"{topic}: only {[(one.offset, one.body[-40:]) for one in found]}")  # noqa: T201 - what came, for people
+        raise
     finally:
         await reader.close()
     return found

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -16,10 +18,11 @@ from services.embedded.ports import free_port
 from services.plumbing.kafka import ensure_topics
 from services.plumbing.migrate import migrate
 from services.plumbing.settings import Settings
+from tests.support.commit_cutter import CommitCutter
 from tests.support.kafka_jars import NoKafkaError
 from tests.support.kafka_server import KafkaServer
 from tests.support.no_kafka import NO_KAFKA
-from tests.support.running import assignment, running
+from tests.support.running import Running, assignment, running
 from tests.support.stand import stand
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.wait import until
@@ -209,3 +212,127 @@ async def test_a_database_that_stops_and_starts_again_costs_nothing(
             assert await service.value("SELECT count(*) FROM events") == 5
     finally:
         await database.stop()
+
+
+# --- a database that answers and will not write -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def refusing(service: Running, how: str, *, undo: str) -> AsyncIterator[None]:
+    """Let the database's new sessions refuse, and end those that there are, as a fail-over does."""
+    await service.pool.execute(how)
+    await service.pool.execute(_TO_ALL)
+    try:
+        yield
+    finally:
+        await service.pool.execute(undo)
+        await service.pool.execute(_TO_ALL)
+
+
+_TO_ALL: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'reconcal-reconciler'"""
+
+
+async def test_53_while_the_database_is_read_only_it_waits_and_says_so(
+    request: pytest.FixtureRequest, broker: str, dsn: str
+) -> None:
+    settings = await stand(broker, dsn, **assignment(request))
+    name = urlsplit(dsn).path.removeprefix("/")
+    async with running(settings) as service:
+        await service.company(window_seconds=2)
+        await service.appointment(1)
+        await service.comes("SELECT count(*) = 1 FROM records")
+        setting = f"ALTER DATABASE {name} SET default_transaction_read_only"
+        async with refusing(service, f"{setting} = on", undo=f"{setting} = off"):
+
+            async def says_so() -> bool:
+                return any("read-only" in reason for reason in (await service.readyz()).values())
+
+            await until(says_so, 20)
+            for number in (2, 3):
+                await service.appointment(number)
+            await service.booking(2)
+            await until(says_so, 20)
+            assert await service.value("SELECT count(*) FROM events") == 1
+            assert await service.value("SELECT count(*) FROM flags") == 0
+        for number, status in ((1, "orphaned_local"), (2, "synced"), (3, "orphaned_local")):
+            await service.status(number, status, seconds=60)
+        await service.check()
+        assert await service.value("SELECT count(*) FROM events") == 4
+
+
+@pytest.mark.parametrize("error", ["serialization_failure", "deadlock_detected", "disk_full", "lock_not_available"])
+async def test_54_what_the_database_refuses_for_now_is_tried_again_until_it_takes_it(
+    embedded_settings: Settings, error: str
+) -> None:
+    """The third try of a batch is taken; nothing is set aside for it, and nothing is written twice."""
+    settings = replace(embedded_settings, kafka_assignment="all")
+    async with running(settings, started=False) as service:
+        await service.pool.execute(f"""
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+              IF nextval('tries') < 3 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{error}'; END IF;
+              RETURN NULL;
+            END $$;
+            CREATE TRIGGER refuses AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION refuse()""")
+        service.start()
+        await service.company(window_seconds=600)
+        await service.appointment(1)
+        await service.booking(1)
+        await service.status(1, "synced")
+        assert await service.value("SELECT nextval('tries')") > 3
+        assert await service.value("SELECT count(*) FROM dead_letters") == 0
+        await service.check()
+
+
+async def test_52_a_connection_that_breaks_in_commit_is_looked_up_and_nothing_is_done_twice(
+    embedded_settings: Settings,
+) -> None:
+    """In turn before PostgreSQL has heard of the commit and after it has committed: the offsets say which."""
+    address = urlsplit(embedded_settings.postgres_dsn)
+    assert address.port is not None
+    async with CommitCutter("127.0.0.1", address.port, every=2) as wire:
+        by_wire = address._replace(netloc=address.netloc.replace(f":{address.port}", f":{wire.port}")).geturl()
+        settings = replace(embedded_settings, kafka_assignment="all", postgres_dsn=by_wire, batch_max_records=3)
+        async with running(settings, started=False) as service:
+            await service.company(window_seconds=600)
+            service.settings = settings
+            wire.armed = True
+            service.start()
+            for number in range(30):
+                await service.appointment(number)
+                await service.booking(number)
+
+            async def often_enough() -> bool:
+                return min(wire.unheard, wire.unanswered) >= 3
+
+            await until(often_enough, 40)
+            wire.armed = False
+            await service.comes("SELECT count(*) = 30 FROM records WHERE calcom_sync_status = 'synced'")
+            await service.check()
+            assert await service.value("SELECT count(*) FROM events") == 60
+
+
+async def test_70_a_company_that_changes_its_window_has_its_open_deadlines_moved(
+    request: pytest.FixtureRequest, broker: str, dsn: str
+) -> None:
+    settings = await stand(broker, dsn, **assignment(request))
+    async with running(settings) as service:
+        await service.company(window_seconds=600)
+        await service.company("bern", window_seconds=600)
+        for number in range(3):
+            await service.appointment(number)
+            await service.appointment(number, "bern")
+        await service.comes("SELECT count(*) = 6 FROM records")
+        await service.comes("SELECT count(*) = 2 FROM applied_policies")
+        await service.pool.execute("UPDATE companies SET window_seconds = 3600 WHERE company_id = 'acme'")
+        moved = "deadline_at BETWEEN first_received_at + interval '1 hour' AND now() + interval '1 hour'"
+        await service.comes(f"SELECT count(*) = 3 FROM records WHERE company_id = 'acme' AND {moved}")
+        assert await service.value(f"SELECT count(*) FROM records WHERE company_id = 'bern' AND {moved}") == 0
+        await service.pool.execute("UPDATE companies SET window_seconds = 1 WHERE company_id = 'acme'")
+        for number in range(3):
+            await service.status(number, "orphaned_local")
+        await service.check()
+        assert await service.value("SELECT count(*) FROM applied_policies WHERE after_record_id IS NULL") == 2

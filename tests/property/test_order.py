@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reconciler.core.events import Heard
-from tests.support.history import calcom, ending, essence, fold, local, repeated
+from services.reconciler.core.events import DeadlineReached, Heard, event_id
+from services.reconciler.core.matching import name_of, sides_of
+from services.reconciler.core.policy import Policy
+from tests.support.history import Story, at, calcom, ending, essence, fold, local, repeated
+from tests.support.letters import histories, policies
 
 LINKED: dict[str, Any] = {"calcom_booking_uid": "A"}
 
@@ -109,55 +112,47 @@ def test_a_deadline_in_between_never_changes_the_ending(name: str) -> None:
             assert ending(story) == expected
 
 
-def _letters() -> st.SearchStrategy[Heard]:
-    seconds = st.integers(0, 40)
-    uids = st.sampled_from(["A", "B", "C"])
-    minutes = st.sampled_from([0, 30])
-    local_kinds = st.sampled_from(["created", "updated", "rescheduled", "cancelled", "deleted"])
-    triggers = st.sampled_from(["CREATED", "REQUESTED", "RESCHEDULED", "CANCELLED", "REJECTED"])
-    appointments = st.sampled_from(["1", "2"])
-    return st.one_of(
-        st.builds(
-            lambda k, s, a, m, u: local(k, s, a, minutes=m, calcom_booking_uid=u, id=f"{k}-{s}-{a}-{m}-{u}"),
-            local_kinds,
-            seconds,
-            appointments,
-            minutes,
-            st.none() | uids,
-        ),
-        st.builds(
-            lambda t, s, u, p, m, a: calcom(
-                t, s * 1.0 + ord(u[0]) / 1000, u, parent=p if p != u else None, minutes=m, appointment_id=a
-            ),
-            triggers,
-            seconds,
-            uids,
-            st.none() | uids,
-            minutes,
-            st.none() | appointments,
-        ),
-    )
+@given(histories(14).flatmap(lambda events: st.tuples(st.just(events), st.permutations(events))), policies())
+def test_order_does_not_matter_for_long_histories(orders: tuple[list[Heard], list[Heard]], policy: Policy) -> None:
+    one, other = orders
+    assert essence(fold(one, policy)) == essence(fold(other, policy))
+    assert ending(fold(one, policy).until(1e6)) == ending(fold(other, policy).until(1e6))
 
 
-def _distinct(events: list[Heard]) -> list[Heard]:
-    from services.reconciler.core.events import event_id  # noqa: PLC0415
-
-    return list({event_id(event): event for event in events}.values())
-
-
-@given(
-    st.lists(_letters(), min_size=1, max_size=14)
-    .map(_distinct)
-    .flatmap(lambda e: st.tuples(st.just(e), st.permutations(e)))
-)
-def test_order_does_not_matter_for_long_histories(histories: tuple[list[Heard], list[Heard]]) -> None:
-    one, other = histories
-    assert essence(fold(one)) == essence(fold(other))
-    assert ending(fold(one).until(1e6)) == ending(fold(other).until(1e6))
-
-
-@given(st.lists(_letters(), min_size=1, max_size=10).map(_distinct), st.data())
-def test_repetition_does_not_matter(history: list[Heard], data: st.DataObject) -> None:
+@given(histories(), policies(), st.data())
+def test_repetition_does_not_matter(history: list[Heard], policy: Policy, data: st.DataObject) -> None:
     again = data.draw(st.lists(st.sampled_from(history), max_size=10))
     mixed = data.draw(st.permutations([*history, *(repeated(event, later=9) for event in again)]))
-    assert essence(fold(mixed)) == essence(fold(history))
+    assert essence(fold(mixed, policy)) == essence(fold(history, policy))
+
+
+@given(histories(), policies(), st.data())
+def test_deadlines_anywhere_never_change_the_ending(
+    history: list[Heard], policy: Policy, data: st.DataObject
+) -> None:
+    story = Story(policy)
+    for event in data.draw(st.permutations(history)):
+        story.tell(event)
+        if data.draw(st.booleans()):
+            story.until(1e6)
+    assert ending(story.until(1e6)) == ending(fold(history, policy).until(1e6))
+    ids = [flag.id for flag in story.flags]
+    assert len(set(ids)) == len(ids)
+
+
+@given(histories(12), policies())
+def test_no_event_is_lost_and_no_side_stands_in_two_records(history: list[Heard], policy: Policy) -> None:
+    records = fold(history, policy).records
+    names = [name_of(side) for record in records for side in sides_of(record)]
+    assert len(set(names)) == len(names)
+    kept = {event_id(heard) for record in records for side in sides_of(record) for heard in side.heard}
+    assert {event_id(event) for event in history} <= kept
+
+
+@given(histories(12), policies())
+def test_what_is_settled_once_is_settled(history: list[Heard], policy: Policy) -> None:
+    story = fold(history, policy)
+    before = story.laid()
+    for record in story.records:
+        story.tell(DeadlineReached(record_id=record.record_id, at=at(0), known_until=at(-1e6)))
+    assert story.laid() == before

@@ -44,7 +44,7 @@ KEYLESS: Final[tuple[Kind, ...]] = (
 )  # fmt: skip
 THIRD_RUNG: Final[tuple[Kind, ...]] = (
     weak.met, weak.met_and_moved_on_one, weak.met_and_moved, weak.two_appointments_fit, weak.two_bookings_fit,
-    weak.choice_made_by_a_key, weak.corrected, weak.corrected_for_good, weak.differs_for_a_while,
+    weak.choice_made_by_a_key, weak.named_at_last, weak.corrected, weak.corrected_for_good, weak.differs_for_a_while,
     weak.same_time_again, weak.same_time_again_in_vain, waiting.recalled_and_booked_anew,
 )  # fmt: skip
 

@@ -121,6 +121,15 @@ def choice_made_by_a_key(pen: Pen) -> Case:
     return pen.case("two bookings fit until a key chooses", *ends)
 
 
+def named_at_last(pen: Pen) -> Case:
+    """The first booking that the app names is another one: the one that it was met with is called off."""
+    _met(pen)
+    pen.app("updated", 1500, customer=_by_email(pen), calcom_booking_uid=pen.uid("B"))
+    pen.calcom(builders.booking_created, 1520, "B", attendees=_booked_by_email(pen))
+    pen.calcom(builders.booking_cancelled, 1540, attendees=_booked_by_email(pen))
+    return pen.case("met, and another one named at last", pen.synced("B"), pen.synced(which=None))
+
+
 def corrected(pen: Pen) -> Case:
     """A person and a time brought the wrong two together; the keys that come later take them apart."""
     _met(pen)

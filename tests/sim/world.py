@@ -99,7 +99,7 @@ class World:
         self.trouble = self.random.choice([0.3, 1.0, 2.0])
         self.astray = self.random.choice([None, None, None, None, *COMPANIES])
         self.danger = 0.0 if self.astray else self.random.choice([0.0, 0.005, 0.02])
-        self.broker_away_until = self.cut_off_until = -1.0
+        self.broker_away_until = self.cut_off_until = self.relay_away_until = -1.0
         self.stray = Stray(self.broker, self.clock)
         self.reports = MemoryDoors(self.store, silence_seconds=SILENCE_MAX_SECONDS, hazard=self.asked)
         self.doors = [Door(f"door-{n}", self.clock, self._append) for n in range(self.random.randint(1, 3))]
@@ -152,7 +152,7 @@ class World:
     def _mend(self) -> None:
         """Let nothing go wrong any more."""
         self.danger, self.behind = 0.0, set()
-        self.broker_away_until = self.cut_off_until = -1.0
+        self.broker_away_until = self.cut_off_until = self.relay_away_until = -1.0
         for door in self.doors:
             door.cut_until = door.dead_until = -1.0
         for process in self.processes:
@@ -169,7 +169,7 @@ class World:
 
     def _returns(self) -> list[float]:
         """Give the moments at which something comes back: nobody may jump over them."""
-        moments = [self.broker_away_until, self.cut_off_until]
+        moments = [self.broker_away_until, self.cut_off_until, self.relay_away_until]
         moments += [moment for door in self.doors for moment in (door.cut_until, door.dead_until)]
         return [moment for moment in moments if moment > self.clock.seconds]
 
@@ -233,6 +233,8 @@ class World:
         if self.clock.seconds < self.broker_away_until:
             return
         self.stray.send()
+        if self.clock.seconds < self.relay_away_until:
+            return
         again = list(self.store.reroutes) if self.random.random() < 0.1 else []
         self.store.send_on(self.broker, at=self.clock.now())
         self.store.reroutes.extend(again)
@@ -253,6 +255,8 @@ class World:
             self._hurt(self.random.choice(self.doors))
         elif roll < 0.15:
             self._change_rules()
+        elif roll < 0.16:
+            self.relay_away_until = self.clock.seconds + self.random.uniform(1, OUTAGE_MAX_SECONDS)
 
     def _lag(self, *, more: bool) -> None:
         """Let one topic of a partition stand still, or go on."""
@@ -325,12 +329,13 @@ class World:
 
 
 def play(seed: int) -> World:
-    """Play one seed. Raises AssertionError that names it when something does not hold."""
+    """Play one seed. Raises AssertionError that names it when something does not hold, or breaks."""
     world = World(seed)
     try:
         asyncio.run(world.play())
-    except AssertionError as error:
-        raise AssertionError(f"seed {seed} (repeat with `make sim SEED={seed}`): {error}") from error
+    except Exception as error:
+        said = str(error) if isinstance(error, AssertionError) else repr(error)
+        raise AssertionError(f"seed {seed} (repeat with `make sim SEED={seed}`): {said}") from error
     return world
 
 

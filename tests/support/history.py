@@ -43,7 +43,10 @@ _STATUSES: Final = {
     "BOOKING_REQUESTED": BookingStatus.PENDING,
     "BOOKING_REJECTED": BookingStatus.REJECTED,
     "BOOKING_CANCELLED": BookingStatus.CANCELLED,
+    "BOOKING_PAYMENT_INITIATED": BookingStatus.PENDING,
 }
+#: What is said under a name that does not begin with BOOKING_.
+_OTHER_TRIGGERS: Final = frozenset({"OBSERVED", "MEETING_STARTED", "MEETING_ENDED"})
 
 
 def at(seconds: float) -> datetime:
@@ -59,17 +62,21 @@ def local(
     received: float | None = None,
     **fields: Any,
 ) -> HeardAppointment:
-    """Say that the app told something at a moment; `minutes` moves the start."""
-    minutes = fields.pop("minutes", 0)
+    """Say that the app told something at a moment.
+
+    `minutes` moves the start, `lasts` is the length in minutes; `email` and `phone` are the customer's.
+    """
+    minutes, lasts = fields.pop("minutes", 0), fields.pop("lasts", 30)
     status = fields.pop("status", "cancelled" if kind == "cancelled" else "confirmed")
     starts_at = START + timedelta(minutes=minutes)
     event_id = fields.pop("id", f"evt-{appointment}-{kind}-{seconds}")
+    email, phone = fields.pop("email", "mia@example.com"), fields.pop("phone", None)
     body = Appointment(
         id=appointment,
         starts_at=starts_at,
-        ends_at=starts_at + timedelta(minutes=30),
+        ends_at=starts_at + timedelta(minutes=lasts),
         status=AppointmentStatus(status),
-        customer=Customer(name="Mia Patient", email=fields.pop("email", "mia@example.com")),
+        customer=Customer(name="Mia Patient", email=email, phone=phone),
         **fields,
     )
     event = _KINDS[kind](id=event_id, occurred_at=at(seconds), appointment=body)
@@ -79,20 +86,27 @@ def local(
 def calcom(
     trigger: str = "CREATED", seconds: float = 0, uid: str = "A", *, received: float | None = None, **fields: Any
 ) -> HeardBooking:
-    """Say that Cal.com told something at a moment; `parent` is the uid that this one took the place of."""
-    name = f"BOOKING_{trigger}"
+    """Say that Cal.com told something at a moment; `parent` is the uid that this one took the place of.
+
+    A trigger that changes nothing is a fact. `minutes` moves the start, `lasts` is the length in minutes; `email` and
+    `phone` are the booker's, `guests` the e-mails of who comes along.
+    """
+    name = trigger if trigger in _OTHER_TRIGGERS else f"BOOKING_{trigger}"
     starts_at = START + timedelta(minutes=fields.pop("minutes", 0))
+    event_id = f"cal-{uid}-{fields.get('seat', '')}-{trigger}-{seconds}"
+    booker = Attendee(name="Mia Patient", email=fields.pop("email", "mia@example.com"), phone=fields.pop("phone", None))
+    marks = {"PAYMENT_INITIATED": {"unpaid": True}, "PAID": {"paid": True}}.get(trigger, {})
     event = BookingEvent(
-        event_id=f"cal-{uid}-{fields.get('seat', '')}-{trigger}-{seconds}",
+        event_id=fields.pop("id", event_id),
         trigger=name,
         occurred_at=at(seconds),
         uid=uid,
-        status=fields.pop("status", _STATUSES[name]),
+        status=fields.pop("status", _STATUSES.get(name)),
         starts_at=starts_at,
-        ends_at=starts_at + timedelta(minutes=30),
+        ends_at=starts_at + timedelta(minutes=fields.pop("lasts", 30)),
         parent_uid=fields.pop("parent", None),
-        attendees=(Attendee(name="Mia Patient", email="mia@example.com"),),
-        **fields,
+        attendees=(booker, *(Attendee(email=guest) for guest in fields.pop("guests", ()))),
+        **(marks | fields),
     )
     return HeardBooking(at(seconds if received is None else received), event)
 
@@ -119,6 +133,28 @@ class Story:
     def records(self) -> list[Record]:
         """Give every record there is."""
         return self.desk.records()
+
+    def copy(self) -> "Story":
+        """Give a story that goes on from here by itself, as after a batch was stored and loaded again."""
+        other = Story(self.policy)
+        desk = self.desk
+        loaded = Loaded(dict(desk._clusters), dict(desk._records), dict(desk._of_record))
+        other.desk = Desk(loaded, Changes.begin(NOW, {}))
+        other.flags, other.decisions = list(self.flags), list(self.decisions)
+        return other
+
+    def laid(self) -> dict[Any, tuple[Record, ...]]:
+        """Give all that the next event is decided by: two stories that lie alike go on alike."""
+        return {
+            cluster: tuple([replace(record, version=0) for record in records])
+            for cluster, records in self.desk._records.items()
+        }
+
+    def live(self, events: Iterable[Heard], seconds: float) -> "Story":
+        """Tell events as they came in, and let each deadline fire when its time is there; at last until a moment."""
+        for event in sorted(events, key=lambda heard: heard.received_at):
+            self.until((event.received_at - NOW).total_seconds()).tell(event)
+        return self.until(seconds)
 
     def until(self, seconds: float) -> "Story":
         """Let every deadline before a moment fire, both sides being read until then."""

@@ -15,11 +15,17 @@ from schemas.bookings import BookingEvent, BookingStatus, Scope
 from services.reconciler.core.events import HeardBooking, event_id, order
 from services.reconciler.core.people import of_attendees
 from services.reconciler.core.policy import Policy
-from services.reconciler.core.sides import BookingSide, Life, booking_life
+from services.reconciler.core.sides import BookingSide, Life, booking_life, named_appointment
 
 _MARK: Final = "*"
 #: The occurrences of a series are made one after another; whatever is further apart is another series.
 _SERIES_MADE_WITHIN: Final = timedelta(minutes=30)
+#: RFC 5545 as Cal.com numbers it: YEARLY 0, MONTHLY 1, WEEKLY 2, DAILY 3.
+_WEEKLY: Final = "2"
+_DAY: Final = timedelta(days=1)
+_CLOCK_CHANGE: Final = timedelta(hours=1, seconds=60)
+#: So often may an occurrence have been moved.
+_HOPS_MAX: Final = 50
 
 
 def by_seat(heard: HeardBooking) -> tuple[HeardBooking, ...]:
@@ -54,9 +60,10 @@ def hand_on(sides: Sequence[BookingSide], policy: Policy) -> list[BookingSide]:
     if not words:
         return list(sides)
     found: list[BookingSide] = []
+    series = _Series(sides, policy)
     for side in sides:
         implied = [
-            meant for speaker, word in words if speaker is not side for meant in _meant(speaker, word, side, policy)
+            meant for speaker, word in words if speaker is not side for meant in _meant(speaker, word, side, series)
         ]
         if implied:
             told = {event_id(one): one for one in (*implied, *side.heard)}
@@ -81,7 +88,7 @@ def _speaks(side: BookingSide, word: HeardBooking, seated: Collection[str]) -> b
     return before is not None and booking_life(before) is Life.PENDING
 
 
-def _meant(speaker: BookingSide, word: HeardBooking, side: BookingSide, policy: Policy) -> Iterable[HeardBooking]:
+def _meant(speaker: BookingSide, word: HeardBooking, side: BookingSide, series: "_Series") -> Iterable[HeardBooking]:
     """Give what a word said of one side says of another; nothing where that was over before, or began after it."""
     event = word.event
     before = _before(side, word)
@@ -89,42 +96,80 @@ def _meant(speaker: BookingSide, word: HeardBooking, side: BookingSide, policy: 
         return
     status: BookingStatus | None
     if event.scope is not Scope.SERIES:
-        status = _for_seat(speaker, event, side, before)
+        status = _for_seat(speaker, event, side, before, series.policy)
     else:
-        status = _for_occurrence(speaker, event, side, before, policy)
+        status = _for_occurrence(speaker, event, side, before, series)
     if status is not None:
         yield HeardBooking(word.received_at, _copied(event, side, status))
 
 
 def _for_seat(
-    speaker: BookingSide, event: BookingEvent, side: BookingSide, before: HeardBooking
+    speaker: BookingSide, event: BookingEvent, side: BookingSide, before: HeardBooking, policy: Policy
 ) -> BookingStatus | None:
     if speaker.uid != side.uid or side.seat is None or not booking_life(before).alive:
         return None
-    moved = event.status not in (BookingStatus.CANCELLED, BookingStatus.REJECTED)
-    return before.event.status if moved else event.status
+    if event.status not in (BookingStatus.CANCELLED, BookingStatus.REJECTED):
+        return before.event.status  # they were moved
+    left = of_attendees(event.attendees, policy.country)
+    if event.scope is None and left and not set(left) & set(_people(side, policy)):
+        return None  # somebody else left
+    return event.status
 
 
 def _for_occurrence(
-    speaker: BookingSide, event: BookingEvent, side: BookingSide, before: HeardBooking, policy: Policy
+    speaker: BookingSide, event: BookingEvent, side: BookingSide, before: HeardBooking, series: "_Series"
 ) -> BookingStatus | None:
     if event.status is BookingStatus.CANCELLED:  # all that are still to come
         meant = booking_life(before).alive and (_start(side) or event.occurred_at) >= event.occurred_at
     else:
         meant = booking_life(before) is Life.PENDING
-    return event.status if meant and _same_series(speaker, side, policy) else None
+    return event.status if meant and series.same(speaker, side) else None
 
 
-def _same_series(one: BookingSide, other: BookingSide, policy: Policy) -> bool:
-    """Tell by what Cal.com tells: same rhythm, event type and person, made at the same time."""
-    first, second = one.heard[0].event, other.heard[0].event
-    return (
-        _rhythm(one) == _rhythm(other) is not None
-        and one.uid != other.uid
-        and (first.event_type_id == second.event_type_id or None in (first.event_type_id, second.event_type_id))
-        and bool(set(_people(one, policy)) & set(_people(other, policy)))
-        and abs(first.occurred_at - second.occurred_at) <= _SERIES_MADE_WITHIN
-    )
+class _Series:
+    """Tells which sides are of one series, by what Cal.com tells: it does not name the series."""
+
+    def __init__(self, sides: Sequence[BookingSide], policy: Policy) -> None:
+        self.policy = policy
+        self._by_uid = {(side.uid, side.seat): side for side in sides}
+
+    def same(self, one: BookingSide, other: BookingSide) -> bool:
+        """Same rhythm, event type, person and appointment, starts that keep step, made at the same time."""
+        first, second = self._origin(one), self._origin(other)
+        types = {first.heard[0].event.event_type_id, second.heard[0].event.event_type_id} - {None}
+        names = {named_appointment(first), named_appointment(second)} - {None}
+        rhythm = _rhythm(first)
+        return (
+            rhythm is not None
+            and rhythm == _rhythm(second)
+            and one.uid != other.uid
+            and len(types) < 2  # noqa: PLR2004 - the same, or one of them not told
+            and len(names) < 2  # noqa: PLR2004 - likewise
+            and bool(set(_people(one, self.policy)) & set(_people(other, self.policy)))
+            and abs(first.heard[0].event.occurred_at - second.heard[0].event.occurred_at) <= _SERIES_MADE_WITHIN
+            and _in_step(_start(first), _start(second), rhythm)
+        )
+
+    def _origin(self, side: BookingSide) -> BookingSide:
+        """Give the booking that was made with the series; this one may have taken its place since."""
+        for _ in range(_HOPS_MAX):
+            parent = next((one.event.parent_uid for one in side.heard if one.event.parent_uid), None)
+            before = self._by_uid.get((parent, side.seat)) if parent else None
+            if before is None:
+                return side
+            side = before
+        return side
+
+
+def _in_step(one: datetime | None, other: datetime | None, rhythm: str) -> bool:
+    """Tell whether two starts may be of one series; a clock change moves one by an hour."""
+    if one is None or other is None:
+        return True
+    frequency, _, rest = rhythm.partition(".")
+    interval = rest.rpartition(".")[2]
+    step = _DAY * 7 * int(interval) if frequency == _WEEKLY and interval.isdigit() and int(interval) else _DAY
+    off = abs(one - other) % step
+    return min(off, step - off) <= _CLOCK_CHANGE
 
 
 def _rhythm(side: BookingSide) -> str | None:

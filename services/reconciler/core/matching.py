@@ -266,10 +266,13 @@ def _booking_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) ->
 def _fits_seat(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
     """A uid with seats is shared by several people: the seat must be this one's, as far as one can tell."""
     seat = chain[-1].seat
-    if seat is None or _metadata_rule(appointment, chain, policy):
-        return True
+    return seat is None or _metadata_rule(appointment, chain, policy) or _may_be_theirs(appointment, chain, policy)
+
+
+def _may_be_theirs(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
+    """Tell whether nothing says that somebody else sits on this seat."""
     people = _customer(appointment, policy)
-    attendees = _people_of(chain, policy) or of_attendees((Attendee(email=seat),), policy.country)
+    attendees = _people_of(chain, policy) or of_attendees((Attendee(email=chain[-1].seat),), policy.country)
     return not people or not attendees or bool(set(people) & set(attendees))
 
 
@@ -297,9 +300,9 @@ def _attendee_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -
 
 
 def _names_another(appointment: AppointmentSide, chain: Chain) -> bool:
-    """Tell whether the booking names another appointment. A series gives all of its occurrences the same metadata."""
+    """Tell whether it names another appointment. All of a series have the same metadata, and seats inherit it."""
     names = {named_appointment(side) for side in chain} - {None, appointment.appointment_id}
-    return bool(names) and not _recurs(chain)
+    return bool(names) and chain[-1].seat is None and not _recurs(chain)
 
 
 def _recurs(chain: Chain) -> bool:
@@ -315,12 +318,12 @@ def _same_time(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bo
 
 
 class _Seen(Struct, frozen=True):
-    """Who was to come when, and from when until when a side said so (in the order of events)."""
+    """Who was to come when, and from when until when a side said so: by its own clock, and by the door's."""
 
     starts_at: datetime | None  # None: called off
     people: tuple[str, ...]
-    since: datetime
-    until: datetime | None
+    since: tuple[datetime, datetime]
+    until: tuple[datetime, datetime] | None = None
 
 
 def _meet(one: _Seen, other: _Seen, policy: Policy) -> bool:
@@ -333,8 +336,10 @@ def _meet_in_time(one: _Seen, other: _Seen, policy: Policy) -> bool:
     if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:
         return False
     slack = timedelta(seconds=policy.window_seconds)  # clocks, and a move that reaches the sides one after the other
-    return (one.until is None or other.since <= one.until + slack) and (
-        other.until is None or one.since <= other.until + slack
+    return any(
+        (one.until is None or other.since[clock] <= one.until[clock] + slack)
+        and (other.until is None or one.since[clock] <= other.until[clock] + slack)
+        for clock in (0, 1)
     )
 
 
@@ -345,7 +350,7 @@ def _seen_of_appointment(side: AppointmentSide, policy: Policy) -> list[_Seen]:
         appointment = heard.event.appointment
         people = of_customer(appointment.customer, policy.country) or people
         starts_at = appointment.starts_at if appointment_life(heard).alive else None
-        found.append(_Seen(starts_at, people, order(heard)[0], None))
+        found.append(_Seen(starts_at, people, (order(heard)[0], heard.received_at)))
     return _runs(found)
 
 
@@ -358,7 +363,7 @@ def _seen_of_booking(side: BookingSide, policy: Policy) -> list[_Seen]:
             people = of_attendees(event.attendees, policy.country)
         over = booking_life(heard) is Life.CANCELLED
         if event.starts_at is not None or over:
-            found.append(_Seen(None if over else event.starts_at, people, order(heard)[0], None))
+            found.append(_Seen(None if over else event.starts_at, people, (order(heard)[0], heard.received_at)))
     return _runs(found)
 
 
@@ -464,12 +469,16 @@ def _overlap(one: Claim, other: Claim) -> bool:
 
 
 def _merit(claim: Claim, policy: Policy) -> tuple[bool, ...]:
-    """Rank a claim, best first: equally alive, metadata agrees too, same start."""
+    """Rank a claim, best first: equally alive, the seat is theirs, metadata agrees too, same start.
+
+    A seat inherits the metadata of the first, so that the person comes before it.
+    """
     appointment, chain = claim
     starts_at, booked = appointment.heard[-1].event.appointment.starts_at, booking_facts(chain).starts_at
     both_alive = appointment_life(appointment.heard[-1]).alive and life_of(chain).alive
     same_start = booked is not None and abs((booked - starts_at).total_seconds()) <= SAME_START_SECONDS
-    return (not both_alive, not _metadata_rule(appointment, chain, policy), not same_start)
+    theirs = chain[-1].seat is None or _may_be_theirs(appointment, chain, policy)
+    return (not both_alive, not theirs, not _metadata_rule(appointment, chain, policy), not same_start)
 
 
 def _names(group: Iterable[Claim]) -> tuple[str, ...]:
