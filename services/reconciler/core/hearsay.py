@@ -15,7 +15,7 @@ from schemas.bookings import BookingEvent, BookingStatus, Scope
 from services.reconciler.core.events import HeardBooking, event_id, order
 from services.reconciler.core.people import of_attendees
 from services.reconciler.core.policy import Policy
-from services.reconciler.core.sides import BookingSide, Life, booking_life, named_appointment
+from services.reconciler.core.sides import BookingSide, Life, booking_life
 
 _MARK: Final = "*"
 #: The occurrences of a series are made one after another; whatever is further apart is another series.
@@ -134,17 +134,15 @@ class _Series:
         self._by_uid = {(side.uid, side.seat): side for side in sides}
 
     def same(self, one: BookingSide, other: BookingSide) -> bool:
-        """Same rhythm, event type, person and appointment, starts that keep step, made at the same time."""
+        """Same rhythm, event type and person, starts that keep step, made at the same time."""
         first, second = self._origin(one), self._origin(other)
         types = {first.heard[0].event.event_type_id, second.heard[0].event.event_type_id} - {None}
-        names = {named_appointment(first), named_appointment(second)} - {None}
         rhythm = _rhythm(first)
         return (
             rhythm is not None
             and rhythm == _rhythm(second)
             and one.uid != other.uid
             and len(types) < 2  # noqa: PLR2004 - the same, or one of them not told
-            and len(names) < 2  # noqa: PLR2004 - likewise
             and bool(set(_people(one, self.policy)) & set(_people(other, self.policy)))
             and abs(first.heard[0].event.occurred_at - second.heard[0].event.occurred_at) <= _SERIES_MADE_WITHIN
             and _in_step(_start(first), _start(second), rhythm)
