@@ -3,10 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from starlette.types import ASGIApp
@@ -23,7 +23,7 @@ from services.plumbing import health as http
 from services.plumbing import kafka, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.health import Health
-from services.plumbing.lifecycle import keep, pause, together
+from services.plumbing.lifecycle import cut, keep, pause, together
 from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
@@ -34,6 +34,8 @@ _RENEWAL_SECONDS: Final = 1.0
 _GOODBYE_SECONDS: Final = 4.0
 #: From the stop to the end of the last draining, however long the goodbye took.
 _DRAINED_SECONDS: Final = 5.5
+#: The longest that a loop takes to end by itself: the publisher's goodbye.
+_CUT_SECONDS: Final = 3.2
 
 
 class _Works(Struct, frozen=True):
@@ -93,9 +95,9 @@ async def serve(
             ends.watch(),
             _open_doors(app, listener, ends),
             keep("ingest-companies", lambda: _follow(settings, vault, register, health, stop), stop),
-            keep("ingest-publisher", lambda: _supply(settings, broker, ends.drained), ends.drained),
-            keep("ingest-broker", lambda: _watch(settings, broker, stop), stop),
-            keep("ingest-report", lambda: works.report.follow(settings, ends.drained), ends.drained),
+            _until(ends.drained, "ingest-publisher", lambda: _supply(settings, broker, ends.drained)),
+            _until(stop, "ingest-broker", lambda: _watch(settings, broker, stop)),
+            _until(ends.drained, "ingest-report", lambda: works.report.follow(settings, ends.drained)),
             _drain(works.drainer, ends),
         )
     telemetry.log().info(telemetry.SERVICE_STOPPED, service="ingest")
@@ -163,6 +165,11 @@ async def _drain(drainer: Drainer | None, ends: _Ends) -> None:
             await drainer.run(ends.closed, ends.left_seconds)
     finally:
         ends.drained.set()
+
+
+async def _until(ended: asyncio.Event, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep a loop until `ended`; a call that hangs then, for its other end does not answer, is cut short."""
+    await keep(name, lambda: cut(loop(), ended, grace_seconds=_CUT_SECONDS), ended)
 
 
 async def _supply(settings: Settings, broker: Broker, ended: asyncio.Event) -> None:

@@ -5,24 +5,41 @@ ladder's third rung off (where that differs), and which flags are raised meanwhi
 has, where nothing else is said). Bodies are Cal.com's own shapes where the shape matters (`hook`), else plain events.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from msgspec import Struct
-
-from schemas.flags import Kind, SyncStatus
-from services.reconciler.core.events import Heard, HeardAppointment, HeardBooking
+from schemas.flags import Kind
+from services.reconciler.core.events import Heard
 from services.reconciler.core.matching import Rule
 from services.reconciler.core.policy import Policy, Waiting
-from services.reconciler.core.record import Record
-from services.reconciler.core.sides import uids
-from services.reconciler.decode import decode
+from tests.property.telling import (
+    MIA,
+    TOM,
+    End,
+    Events,
+    Row,
+    alone,
+    deleted,
+    differ,
+    flat,
+    flat_fact,
+    hook,
+    in_place,
+    meta,
+    moved,
+    number,
+    observed,
+    over,
+    said,
+    same,
+    told,
+    unclear,
+    without_uid,
+)  # fmt: skip
 from tests.support import builders as b
 from tests.support.history import POLICY, START, at, calcom, local
 
-MIA: Final = "mia@example.com"
-TOM: Final = "tom@example.com"
+PHONE: Final = "+4915112345678"
 A: Final[dict[str, Any]] = {"calcom_booking_uid": "A"}
 B: Final[dict[str, Any]] = {"calcom_booking_uid": "B"}
 NOBODY: Final[dict[str, Any]] = {"email": None}
@@ -31,66 +48,7 @@ WEEK: Final = 7 * 24 * 60  # minutes
 
 BOOKING, METADATA, ATTENDEE = Rule.BOOKING, Rule.METADATA, Rule.ATTENDEE
 
-
-class End(NamedTuple):
-    """How a record ends. `booking` is the chain of uids, oldest first: `A>B`, of a seat `A#mia@example.com`."""
-
-    appointment: str | None
-    booking: str | None
-    status: SyncStatus
-    kind: Kind | None = None
-    rule: Rule | None = None
-
-
-def same(appointment: str, booking: str, rule: Rule = BOOKING) -> End:
-    """Both sides, in agreement."""
-    return End(appointment, booking, SyncStatus.SYNCED, None, rule)
-
-
-def differ(appointment: str, booking: str, rule: Rule = BOOKING) -> End:
-    """Both sides, in disagreement."""
-    return End(appointment, booking, SyncStatus.FAILED, Kind.DATA_MISMATCH, rule)
-
-
-def deleted(appointment: str, booking: str, rule: Rule = BOOKING) -> End:
-    """A booking that lives on while the app has deleted its appointment."""
-    return End(appointment, booking, SyncStatus.ORPHANED_CALCOM, Kind.ORPHANED_CALCOM, rule)
-
-
-def alone(appointment: str | None = None, booking: str | None = None) -> End:
-    """One side that lives, without the other."""
-    if booking is None:
-        return End(appointment, None, SyncStatus.ORPHANED_LOCAL, Kind.ORPHANED_LOCAL)
-    return End(None, booking, SyncStatus.ORPHANED_CALCOM, Kind.ORPHANED_CALCOM)
-
-
-def over(appointment: str | None = None, booking: str | None = None) -> End:
-    """One side, to which nobody is coming (or that is nobody's business yet)."""
-    return End(appointment, booking, SyncStatus.SYNCED)
-
-
-def unclear(appointment: str | None = None, booking: str | None = None) -> End:
-    """One side of those between which a human has to choose."""
-    return End(appointment, booking, SyncStatus.FAILED, Kind.AMBIGUOUS_MATCH)
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """One history. `off`: its ending with the third rung off. `corrected`: the timeline has to say so."""
-
-    events: tuple[Heard, ...]
-    ends: frozenset[End]
-    off: frozenset[End]
-    flags: tuple[Kind, ...]
-    policy: Policy
-    corrected: bool
-
-    def ending(self, policy: Policy) -> frozenset[End]:
-        """Give what is expected under the row's policy, or under the same with the third rung off."""
-        return self.ends if policy.match_by_attendee else self.off
-
-
 TABLE: Final[dict[str, Row]] = {}
-Events = Sequence[Heard | Sequence[Heard]]
 
 
 def row(
@@ -114,102 +72,6 @@ def row(
         policy=policy,
         corrected=corrected,
     )
-
-
-def flat(events: Events) -> Iterable[Heard]:
-    """Give events one by one; an answer about several seats is several."""
-    for event in events:
-        if isinstance(event, HeardAppointment | HeardBooking):
-            yield event
-        else:
-            yield from event
-
-
-def end_of(record: Record) -> End:
-    """Say how a record ended."""
-    kind = record.finding.kind if record.finding else None
-    appointment = record.appointment.appointment_id if record.appointment else None
-    return End(appointment, _name(record), record.status, kind, record.rule)
-
-
-def _name(record: Record) -> str | None:
-    if not record.chain:
-        return None
-    seat = record.chain[-1].seat
-    return ">".join(uids(record.chain)) + (f"#{seat}" if seat else "")
-
-
-# --- bodies in Cal.com's shapes ---------------------------------------------------------------------------------
-
-
-def number(uid: str) -> int:
-    """Give a booking's number at Cal.com."""
-    return 9000 + int.from_bytes(uid.encode(), "big") % 1000
-
-
-def hook(
-    build: Callable[..., b.Json], seconds: float = 1, uid: str = "A", *, minutes: float = 0, **options: Any
-) -> HeardBooking:
-    """Give a webhook: one of the builders' bodies, as decoded. `people` are the attendees' e-mails."""
-    if "email" not in options:
-        options["attendees"] = [b.attendee(email=one, phone=None) for one in options.pop("people", (MIA,))]
-    starts_at = START + timedelta(minutes=minutes)
-    options = {"booking_id": number(uid), "starts_at": starts_at, "created_at": at(seconds)} | options
-    return said(build(uid, **options), seconds)
-
-
-def moved(
-    seconds: float, uid: str, old: str, build: Callable[..., b.Json] = b.booking_rescheduled, **options: Any
-) -> HeardBooking:
-    """Give a reschedule to a new uid, with the calendar's id of the first."""
-    more = {"old_uid": old, "old_booking_id": number(old), "iCalUID": "A@Cal.com"}
-    return hook(build, seconds, uid, **(more | options))
-
-
-def in_place(uid: str, *, booking_id: int, **options: Any) -> b.Json:
-    """Give the body of a seated booking that its owner moved, under a number of its own."""
-    return b.having(b.seats_moved(uid, **options), bookingId=booking_id)
-
-
-def without_uid(uid: str, **options: Any) -> b.Json:
-    """Give the body of a seat's move that names what it left and not where it went (cal.diy #10631)."""
-    lost: b.Json = {"booking_id": None, "old_booking_id": None, "iCalUID": None}
-    return b.having(b.booking_rescheduled(uid, **({"old_uid": uid} | options | lost)), uid=None)
-
-
-def said(content: bytes | object, seconds: float) -> HeardBooking:
-    """Decode a body that came through the door at a moment."""
-    (one,) = decode(b.from_calcom(content, received_at=at(seconds)))
-    assert isinstance(one, HeardBooking)
-    return one
-
-
-def flat_fact(body: b.Json, seconds: float) -> HeardBooking:
-    """Decode a fact, said at a moment by Mia's booking."""
-    return said(body | {"createdAt": b.z_ms(at(seconds)), "attendees": [b.attendee(email=MIA, phone=None)]}, seconds)
-
-
-def observed(seconds: float, uid: str = "A", *, minutes: float = 0, **over: Any) -> list[Heard]:
-    """Decode what Cal.com's API answered at a moment; one event a seat."""
-    person = {"name": "Mia", "email": MIA, "timeZone": "Europe/Vienna", "language": "de"}
-    more: b.Json = {"id": number(uid), "metadata": {}, "attendees": [person], "updatedAt": b.z_ms(at(seconds))}
-    booking = b.api_booking(uid, starts_at=START + timedelta(minutes=minutes), **(more | over))
-    found = decode(b.observed(b.observation(booking, observed_at=at(seconds)), received_at=at(seconds)))
-    return [one for one in found if isinstance(one, HeardBooking)]
-
-
-def told(seconds: float, kind: str = "created", **over: Any) -> HeardAppointment:
-    """Decode an event of the app as it is written; `over` replaces keys of the appointment."""
-    body = b.appointment_event(kind, occurred_at=at(seconds), starts_at=START, event_id=f"evt-{kind}-{seconds}")
-    body["appointment"] |= {"customer": {"name": "Mia", "email": MIA, "phone": None}} | over
-    (one,) = decode(b.from_app(body, received_at=at(seconds)))
-    assert isinstance(one, HeardAppointment)
-    return one
-
-
-def meta(appointment: str = "4711") -> b.Json:
-    """Give what the app adds when it books."""
-    return {"appointment_id": appointment}
 
 
 # --- the rungs of the ladder ------------------------------------------------------------------------------------
@@ -342,6 +204,35 @@ row(
 )
 
 row(
+    "the app learns who comes after the appointment was made",
+    [local(**NOBODY), calcom(seconds=1), local("updated", 60)],
+    [same("4711", "A", ATTENDEE)],
+    off=APART,
+)
+row(
+    "Cal.com tells who comes when it is asked",
+    [local(), said(b"event=BOOKING_CREATED&uid=A&status=ACCEPTED&startTime=" + b.z(START).encode(), 1), observed(60)],
+    [same("4711", "A", ATTENDEE)],
+    off=APART,
+)
+row(
+    "the app corrects a time that was mistyped",
+    [local(minutes=30), calcom(seconds=1), local("updated", 20)],
+    [same("4711", "A", ATTENDEE)],
+    off=APART,
+)
+row(
+    "of two appointments of a person one names the only booking",
+    [local(appointment="1", **A), local(seconds=1, appointment="2"), hook(b.booking_created)],
+    [same("1", "A"), alone("2")],
+)
+row(
+    "of two appointments of a person one names its booking, and the other one is left",
+    [local(appointment="1", **A), local(seconds=1, appointment="2"), calcom(seconds=1), calcom(seconds=2, uid="B")],
+    [same("1", "A"), same("2", "B", ATTENDEE)],
+    off=[same("1", "A"), alone("2"), alone(None, "B")],
+)
+row(
     "matched by person, called off on both sides, and booked again for the same time",
     [local(appointment="1"), calcom(seconds=1), local("cancelled", 60, "1"), calcom("CANCELLED", 61),
      local(seconds=7200, appointment="2"), calcom(seconds=7201, uid="B")],
@@ -439,8 +330,8 @@ row(
 )  # fmt: skip
 row(
     "siblings with one phone at the same time: a human decides",
-    [local(appointment="1", phone="+4915112345678"), local(seconds=1, appointment="2", email=TOM, phone="+4915112345678"),
-     calcom(seconds=2, phone="+4915112345678"), calcom(seconds=3, uid="B", email=TOM, phone="+4915112345678")],
+    [local(appointment="1", phone=PHONE), local(seconds=1, appointment="2", email=TOM, phone=PHONE),
+     calcom(seconds=2, phone=PHONE), calcom(seconds=3, uid="B", email=TOM, phone=PHONE)],
     [unclear("1"), unclear("2"), unclear(None, "A"), unclear(None, "B")],
     off=[alone("1"), alone("2"), alone(None, "A"), alone(None, "B")],
 )  # fmt: skip
@@ -450,6 +341,36 @@ row(
     [same("2", "A", ATTENDEE), over("1")],
     off=[alone("2"), over("1"), alone(None, "A")],
     flags=[Kind.AMBIGUOUS_MATCH] * 3,
+)
+
+row(
+    "two fit, the wait is over, and the app names the booking of one",
+    [local(appointment="1"), local(seconds=1, appointment="2"), calcom(seconds=2), local("updated", 3600, "1", **A)],
+    [same("1", "A"), alone("2")],
+    flags=[Kind.AMBIGUOUS_MATCH] * 3 + [Kind.ORPHANED_LOCAL],
+)
+row(
+    "a request that waits beside a booking that was accepted: a human decides",
+    [local(), hook(b.booking_requested, 1), hook(b.booking_created, 2, "B")],
+    [unclear("4711"), unclear(None, "A"), unclear(None, "B")],
+    off=[alone("4711"), alone(None, "A"), alone(None, "B")],
+)
+row(
+    "refused, and asked for anew",
+    [local(**NOBODY), hook(b.booking_requested, metadata=meta()), hook(b.booking_rejected, 60),
+     hook(b.booking_requested, 90, "B", metadata=meta()), hook(b.confirmed_later, 120, "B")],
+    [same("4711", "B", METADATA), over(None, "A")],
+)  # fmt: skip
+row(
+    "the app names a booking whose metadata names another appointment",
+    [local(**A), local(seconds=1, appointment="4712", email=TOM), hook(b.booking_created, 2, metadata=meta("4712"))],
+    [same("4711", "A"), alone("4712")],
+)
+row(
+    "a meeting that began, of an old booking of the same person, is no second candidate",
+    [local(), calcom(seconds=1), calcom("MEETING_STARTED", 2, "Z")],
+    [same("4711", "A", ATTENDEE), over(None, "Z")],
+    off=[*APART, over(None, "Z")],
 )
 
 # --- a stronger key corrects a weaker one -----------------------------------------------------------------------
@@ -689,7 +610,8 @@ row(
 )  # fmt: skip
 row(
     "the app makes a new appointment where Cal.com moves, and keeps the old one",
-    [local(**A), hook(b.booking_created), moved(60, "B", "A", minutes=30), local("created", 62, "4712", minutes=30, **B)],
+    [local(**A), hook(b.booking_created), moved(60, "B", "A", minutes=30),
+     local("created", 62, "4712", minutes=30, **B)],
     [same("4712", "A>B"), alone("4711")],
 )  # fmt: skip
 row(
@@ -767,12 +689,37 @@ row(
     [same("4711", "A")],
 )  # fmt: skip
 
+row(
+    "the API's copy has not seen a cancellation yet",
+    [local(**A), hook(b.booking_created), hook(b.booking_cancelled, 60), local("cancelled", 61, **A),
+     observed(62, updatedAt=b.z_ms(at(1)))],
+    [same("4711", "A")],
+)  # fmt: skip
+row(
+    "the API's copy has not seen a cancellation yet, and does not say of when it is",
+    [local(**A), hook(b.booking_created), hook(b.booking_cancelled, 60), local("cancelled", 61, **A),
+     observed(62, updatedAt=None, createdAt=b.z_ms(at(1)))],
+    [same("4711", "A")],
+)  # fmt: skip
+row(
+    "confirmed through the API, and the webhook says that it still waits",
+    [local(**A), hook(b.booking_requested), hook(b.booking_requested, 60), observed(90)],
+    [same("4711", "A")],
+)
+row(
+    "a webhook built at its delivery says already that the booking went away",
+    [local(**A), hook(b.booking_created, status="CANCELLED"), moved(60, "B", "A", minutes=30),
+     local("rescheduled", 61, minutes=30, **A)],
+    [same("4711", "A>B")],
+)  # fmt: skip
+
 # --- the host asks for another time -----------------------------------------------------------------------------
 
 RECALL: Final[dict[str, Any]] = {"requestReschedule": True}
 row(
     "the host asks for another time, and the app waits",
-    [local(**A), hook(b.booking_created), hook(b.booking_cancelled, 60, **RECALL), local("updated", 61, status="pending", **A)],
+    [local(**A), hook(b.booking_created), hook(b.booking_cancelled, 60, **RECALL),
+     local("updated", 61, status="pending", **A)],
     [same("4711", "A")],
 )  # fmt: skip
 row(
@@ -807,7 +754,8 @@ row(
 row(
     "the host asks for another time, and what follows is another person's",
     [local(**A), hook(b.booking_created), hook(b.booking_cancelled, 60, **RECALL), local("cancelled", 61, **A),
-     hook(b.booking_created, 90, "B", minutes=30, people=(TOM,)), local("created", 91, "4712", minutes=30, email=TOM, **B)],
+     hook(b.booking_created, 90, "B", minutes=30, people=(TOM,)),
+     local("created", 91, "4712", minutes=30, email=TOM, **B)],
     [same("4711", "A"), same("4712", "B")],
 )  # fmt: skip
 row(
@@ -877,10 +825,19 @@ row(
     [alone(None, "A")],
     policy=IGNORE,
 )
-row("asked for and refused, and the app has nothing", [hook(b.booking_requested), hook(b.booking_rejected, 60)], [over(None, "A")])
+row(
+    "asked for and refused, and the app has nothing",
+    [hook(b.booking_requested), hook(b.booking_rejected, 60)],
+    [over(None, "A")],
+)
 row(
     "asked for and refused, and the app knows",
-    [local(status="pending", **A), hook(b.booking_requested), hook(b.booking_rejected, 60), local("cancelled", 61, **A)],
+    [
+        local(status="pending", **A),
+        hook(b.booking_requested),
+        hook(b.booking_rejected, 60),
+        local("cancelled", 61, **A),
+    ],
     [same("4711", "A")],
 )
 row(
@@ -934,6 +891,30 @@ row(
     [local(status="pending", **NOBODY), hook(b.payment_initiated), hook(b.paid, 60),
      hook(b.booking_requested, 61, status=None), hook(b.confirmed_later, 7200), local("updated", 7201, **NOBODY)],
     [same("4711", "A", METADATA)],
+)  # fmt: skip
+
+row(
+    "a payment is broken off, and it is booked anew and paid",
+    [local(**NOBODY), hook(b.payment_initiated), hook(b.payment_initiated, 60, "B"), hook(b.confirmed_later, 90, "B"),
+     hook(b.paid, 91, "B")],
+    [same("4711", "B", METADATA), over(None, "A")],
+)  # fmt: skip
+row(
+    "a payment is broken off, and it is booked anew and paid, recognised by person and time",
+    [local(), hook(b.payment_initiated, metadata={}), hook(b.confirmed_later, 90, "B"), hook(b.paid, 91, "B")],
+    [same("4711", "B", ATTENDEE), over(None, "A")],
+    off=[alone("4711"), over(None, "A"), alone(None, "B")],
+)
+row(
+    "a payment is broken off, and it is booked anew and paid, while the app has nothing",
+    [hook(b.payment_initiated, metadata={}), hook(b.confirmed_later, 90, "B"), hook(b.paid, 91, "B")],
+    [over(None, "A"), alone(None, "B")],
+)
+row(
+    "paid, moved, and called off",
+    [local(**NOBODY), hook(b.payment_initiated), hook(b.paid, 60), moved(120, "B", "A", minutes=30),
+     hook(b.booking_cancelled, 180, "B", minutes=30), local("cancelled", 181, **NOBODY)],
+    [same("4711", "A>B", METADATA)],
 )  # fmt: skip
 
 # --- facts of the timeline, and shapes of every kind ------------------------------------------------------------
@@ -1044,6 +1025,23 @@ row(
     [same("4711", "B"), over(None, "A")],
 )  # fmt: skip
 row(
+    "the appointment's uid becomes another's, and its number is not told again",
+    [local(calcom_booking_id=number("A"), **A), hook(b.booking_created), local("updated", 61, **B),
+     hook(b.booking_created, 60, "B")],
+    [same("4711", "B"), alone(None, "A")],
+)  # fmt: skip
+row(
+    "the appointment's number becomes another's, and its uid is not told again",
+    [local(**A), hook(b.booking_created), local("updated", 61, calcom_booking_id=number("B")),
+     hook(b.booking_created, 60, "B")],
+    [same("4711", "B"), alone(None, "A")],
+)  # fmt: skip
+row(
+    "the app names the uid first and the number later: they are the same booking's",
+    [local(**A), hook(b.booking_created), local("updated", 61, calcom_booking_id=number("A"))],
+    [same("4711", "A")],
+)
+row(
     "a later event of the app that leaves the uid out has not cut the link",
     [local(**A), hook(b.booking_created), local("updated", 60), hook(b.booking_cancelled, 61), local("cancelled", 62)],
     [same("4711", "A")],
@@ -1070,9 +1068,9 @@ def but(*left_out: str) -> Policy:
     return Policy(window_seconds=300, compared=tuple([field for field in POLICY.compared if field not in left_out]))
 
 
-LONGER: Final = [local(event_type_id=1, **A), calcom(seconds=1, event_type_id=1, lasts=45)]
-OTHER_TYPE: Final = [local(event_type_id=1, **A), calcom(seconds=1, event_type_id=2)]
-LATER: Final = [local(**A), calcom(seconds=1, minutes=30)]
+LONGER: Final[list[Heard]] = [local(event_type_id=1, **A), calcom(seconds=1, event_type_id=1, lasts=45)]
+OTHER_TYPE: Final[list[Heard]] = [local(event_type_id=1, **A), calcom(seconds=1, event_type_id=2)]
+LATER: Final[list[Heard]] = [local(**A), calcom(seconds=1, minutes=30)]
 row("it takes longer at Cal.com", LONGER, [differ("4711", "A")])
 row("it takes longer at Cal.com, and nobody minds", LONGER, [same("4711", "A")], policy=but("ends_at"))
 row("it is of another type at Cal.com", OTHER_TYPE, [differ("4711", "A")])
@@ -1162,7 +1160,7 @@ SEATS: Final[list[Heard]] = [
     hook(b.seat_taken, 2, email=MIA, seat_id="seat-mia"),
     hook(b.seat_taken, 3, email=TOM, seat_id="seat-tom"),
 ]
-BOTH_SEATS: Final = {"attendees": [b.api_seat("seat-mia", MIA), b.api_seat("seat-tom", TOM)]}
+BOTH_SEATS: Final[dict[str, Any]] = {"attendees": [b.api_seat("seat-mia", MIA), b.api_seat("seat-tom", TOM)]}
 row("two seats of one booking", SEATS, [same("1", MIAS), same("2", TOMS)])
 row(
     "two seats that only the metadata names",
@@ -1304,6 +1302,77 @@ row(
     [same("1", f"A>B#{MIA}")],
 )  # fmt: skip
 
+row(
+    "the app names the seats by their own uids",
+    [local(appointment="1", calcom_booking_uid="seat-mia", **NOBODY),
+     local(seconds=1, appointment="2", calcom_booking_uid="seat-tom", **NOBODY), *SEATS[2:]],
+    [same("1", MIAS), same("2", TOMS)],
+)  # fmt: skip
+row(
+    "who sits is known by phone in the app, and by e-mail at Cal.com",
+    [local(appointment="1", email=None, phone="+4915112345678", **A), SEATS[2]],
+    [same("1", MIAS)],
+)
+row(
+    "the address of a seat's holder as Cal.com's platform makes it, and as the API gives it",
+    [local(appointment="1", email="mia@firma.example", **A),
+     hook(b.seat_taken, 2, email="mia+clxyzabc0123456789abcdef0@firma.example"),
+     observed(60, attendees=[b.api_seat("seat-mia", "mia+clxyzabc0123456789abcdef0@firma.example")
+                             | {"displayEmail": "mia@firma.example"}])],
+    [same("1", "A#mia@firma.example")],
+)  # fmt: skip
+row(
+    "one seat moves to another booking, and that one is called off",
+    [local(appointment="2", email=TOM, **A), SEATS[3],
+     moved(60, "B", "A", minutes=60, iCalUID="B@Cal.com", **ONE_MOVES),
+     hook(b.booking_cancelled, 120, "B", minutes=60, people=(TOM,)), local("cancelled", 121, "2", email=TOM, **A)],
+    [same("2", f"A>B#{TOM}")],
+)  # fmt: skip
+row(
+    "one seat moves to another booking, of which others hold seats",
+    [local(appointment="1", minutes=60, **B), hook(b.seat_taken, 1, "B", email=MIA, minutes=60),
+     local(appointment="2", email=TOM, **A), hook(b.seat_taken, 3, email=TOM, seat_id="seat-tom"),
+     moved(60, "B", "A", minutes=60, iCalUID=None, **ONE_MOVES),
+     local("rescheduled", 61, "2", minutes=60, email=TOM, **B)],
+    [same("1", f"B#{MIA}"), same("2", f"A>B#{TOM}")],
+)  # fmt: skip
+row(
+    "one seat moves to another booking, and the API says that the old one went there",
+    [*SEATS[2:], local(appointment="1", **A), local(seconds=1, appointment="2", minutes=60, email=TOM, **B),
+     moved(60, "B", "A", minutes=60, iCalUID=None, **ONE_MOVES),
+     hook(b.seat_left, 50, email=MIA), local("cancelled", 51, "1", **A)],
+    [same("1", MIAS), same("2", f"A>B#{TOM}")],
+)  # fmt: skip
+row(
+    "a seated booking that is known as a whole before anybody sits",
+    [observed(0, attendees=[], status="accepted"), local(appointment="1", **A), SEATS[2]],
+    [same("1", MIAS)],
+)
+
+row(
+    "the API says that a seated booking is over, and names nobody",
+    [*SEATS, observed(60, status="cancelled", attendees=[]), local("cancelled", 61, "1", **A),
+     local("cancelled", 62, "2", email=TOM, **A)],
+    [same("1", MIAS), same("2", TOMS)],
+)  # fmt: skip
+row(
+    "a seat is left and taken again",
+    [SEATS[0], SEATS[2], hook(b.seat_left, 60, email=MIA), hook(b.seat_taken, 90, email=MIA, seat_id="seat-mia-2")],
+    [same("1", MIAS)],
+)
+row(
+    "a seat is left and taken by another",
+    [*SEATS[:1], SEATS[2], hook(b.seat_left, 60, email=MIA), local("cancelled", 61, "1", **A),
+     hook(b.seat_taken, 90, email=TOM, seat_id="seat-tom"), local("created", 91, "2", email=TOM, **A)],
+    [same("1", MIAS), same("2", TOMS)],
+)  # fmt: skip
+row(
+    "the host calls off all seats, and asks for another time",
+    [*SEATS, hook(b.booking_cancelled, 60, **RECALL, **ALL_SEATS), local("updated", 61, "1", status="pending", **A),
+     local("cancelled", 62, "2", email=TOM, **A)],
+    [same("1", MIAS), same("2", TOMS)],
+)  # fmt: skip
+
 # --- series -----------------------------------------------------------------------------------------------------
 
 RHYTHM: Final[dict[str, Any]] = {"recurringEvent": b.WEEKLY}
@@ -1319,10 +1388,11 @@ def occurrences(build: Callable[..., b.Json], seconds: float = 0, **options: Any
 
 def in_app(kind: str, seconds: float, *which: int, linked: bool = True, **options: Any) -> list[Heard]:
     """Give the app's word on some of them."""
-    return [
-        local(kind, seconds + one, str(one + 1), minutes=one * WEEK, **({"calcom_booking_uid": OCCURRENCES[one]} if linked else {}), **options)
-        for one in which
-    ]  # fmt: skip
+    found: list[Heard] = []
+    for one in which:
+        link: dict[str, Any] = {"calcom_booking_uid": OCCURRENCES[one]} if linked else {}
+        found.append(local(kind, seconds + one, str(one + 1), minutes=one * WEEK, **(link | options)))
+    return found
 
 
 def each(how: Callable[[str, str, Rule], End] = same, rule: Rule = BOOKING) -> list[End]:
@@ -1420,6 +1490,65 @@ row(
      hook(b.confirmed_later, 60, "A", **RHYTHM), local(appointment="1", **A), local(appointment="2", minutes=WEEK, **B),
      local(appointment="9", minutes=120, status="pending", calcom_booking_uid="X")],
     [same("1", "A"), same("2", "B"), same("9", "X")],
+)  # fmt: skip
+
+row(
+    "a series whose occurrences all have the calendar's id of the first",
+    [*in_app("created", 0, 0, 1, 2), *occurrences(b.booking_created, iCalUID="A@Cal.com")],
+    each(),
+)
+row(
+    "a series that is recognised by person and time, and of which the app lacks one occurrence",
+    [*in_app("created", 0, 0, 2, linked=False), *occurrences(b.booking_created)],
+    [same("1", "A", ATTENDEE), alone(None, "B"), same("3", "C", ATTENDEE)],
+    off=[alone("1"), alone("3"), alone(None, "A"), alone(None, "B"), alone(None, "C")],
+)
+row(
+    "a series of which the app has one occurrence more",
+    [*in_app("created", 0, 0, 1, 2, linked=False), *occurrences(b.booking_created, metadata=meta("1"))[:2]],
+    [same("1", "A", METADATA), same("2", "B", ATTENDEE), alone("3")],
+    off=[same("1", "A", METADATA), alone("2"), alone("3"), alone(None, "B")],
+)
+row(
+    "a series whose one occurrence is moved by both sides, recognised by person and time",
+    [*in_app("created", 0, 0, 1, linked=False), *occurrences(b.booking_created, metadata=meta("1"))[:2],
+     moved(60, "D", "B", minutes=WEEK + 60, iCalUID="B@Cal.com", **RHYTHM),
+     local("rescheduled", 61, "2", minutes=WEEK + 60)],
+    [same("1", "A", METADATA), same("2", "B>D", ATTENDEE)],
+    off=[same("1", "A", METADATA), alone("2"), alone(None, "B>D")],
+)  # fmt: skip
+row(
+    "the first occurrence of a series is moved at Cal.com alone",
+    [*in_app("created", 0, 0, 1, linked=False), *occurrences(b.booking_created, metadata=meta("1"))[:2],
+     moved(60, "D", "A", minutes=60, **RHYTHM)],
+    [differ("1", "A>D", METADATA), same("2", "B", ATTENDEE)],
+    off=[differ("1", "A>D", METADATA), alone("2"), alone(None, "B")],
+)  # fmt: skip
+
+row(
+    "the rest of a series is called off, recognised by person and time",
+    [*in_app("created", 0, 0, 1, linked=False), *in_app("cancelled", 61, 0, 1, linked=False),
+     *occurrences(b.booking_created)[:2], hook(b.booking_cancelled, 60, "A", **RHYTHM)],
+    [same("1", "A", ATTENDEE), same("2", "B", ATTENDEE)],
+    off=[over("1"), over("2"), over(None, "A"), over(None, "B")],
+)  # fmt: skip
+row(
+    "a series is confirmed by one webhook, and then one occurrence is called off",
+    [*in_app("created", 0, 0, 2), *in_app("cancelled", 90, 1), *occurrences(b.booking_requested),
+     hook(b.confirmed_later, 60, **RHYTHM), hook(b.booking_cancelled, 89, "B", minutes=WEEK)],
+    each(),
+)  # fmt: skip
+row(
+    "the API says of the following occurrences what no webhook said",
+    [*in_app("created", 0, 0), *in_app("cancelled", 60, 1, 2), *occurrences(b.booking_created),
+     hook(b.booking_cancelled, 59, "B", minutes=WEEK), observed(120, "C", minutes=2 * WEEK, status="cancelled")],
+    each(),
+)  # fmt: skip
+row(
+    "a host asks for another time of one occurrence: the others stay",
+    [*in_app("created", 0, 0), *in_app("cancelled", 60, 1), *occurrences(b.booking_created)[:2],
+     hook(b.booking_cancelled, 59, "B", minutes=WEEK, **RECALL)],
+    [same("1", "A"), same("2", "B")],
 )  # fmt: skip
 
 # --- more than all orders can be walked of ----------------------------------------------------------------------

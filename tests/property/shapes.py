@@ -1,8 +1,8 @@
 """Every shape of what Cal.com sends against every history of an appointment: the endings, written by hand.
 
-A cell says what comes of the two: `=` they agree, `x` they differ, `d` the app deleted what lives at Cal.com; apart, `L`
-is an appointment that lives without a booking, `C` a booking without an appointment, `l` and `c` such that nobody is
-coming to any more (or that are nobody's business yet). Behind a slash stands what it is with the third rung off.
+A cell says what comes of the two: `=` they agree, `x` they differ, `d` the app deleted what lives at Cal.com; apart,
+`L` is an appointment that lives without a booking, `C` a booking without an appointment, `l` and `c` such that nobody
+is coming to any more (or that are nobody's business yet). Behind a slash stands what it is with the third rung off.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,11 @@ from typing import Final
 from schemas.flags import Kind
 from services.reconciler.core.events import Heard
 from services.reconciler.core.matching import Rule
-from tests.property import histories as h
-from tests.property.histories import MIA, RECALL, RHYTHM, End, Row, hook, moved, observed
+from tests.property import telling as h
+from tests.property.histories import RECALL, RHYTHM, A
+from tests.property.telling import MIA, End, Row, hook, moved, observed
 from tests.support import builders as b
 from tests.support.history import POLICY, START, local
-
-A: Final = h.A
 
 #: What the app told: by the word at the head of the column. All but `met` name the booking's uid.
 APPOINTMENTS: Final[dict[str, list[Heard]]] = {

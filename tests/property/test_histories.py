@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from schemas.flags import FlagType
 from services.reconciler.core.events import Heard
 from services.reconciler.core.policy import Policy
-from tests.property.histories import TABLE, End, Row, end_of
+from tests.property.histories import TABLE
 from tests.property.shapes import CELLS
+from tests.property.telling import End, Row, end_of
 from tests.support.history import Story, essence, fold, repeated
 
 #: A moment after every deadline of the table.
@@ -136,7 +137,7 @@ def assert_numbered_once(story: Story) -> None:
 def one_by_one(says: str, row: Row, rung: bool) -> int:  # noqa: FBT001
     """Fold every permutation from nothing, each also with every event repeated. Gives how many."""
     policy = rules(row, rung)
-    expected, outcome = essence(fold(row.events, policy)), row.ends if rung else row.off
+    expected, outcome = essence(fold(row.events, policy)), row.ending(policy)
     tried = 0
     for order in permutations(row.events):
         twice = [one for event in order for one in (event, repeated(event, later=9))]

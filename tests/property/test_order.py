@@ -127,9 +127,7 @@ def test_repetition_does_not_matter(history: list[Heard], policy: Policy, data: 
 
 
 @given(histories(), policies(), st.data())
-def test_deadlines_anywhere_never_change_the_ending(
-    history: list[Heard], policy: Policy, data: st.DataObject
-) -> None:
+def test_deadlines_anywhere_never_change_the_ending(history: list[Heard], policy: Policy, data: st.DataObject) -> None:
     story = Story(policy)
     for event in data.draw(st.permutations(history)):
         story.tell(event)

@@ -184,13 +184,17 @@ def links(side: AppointmentSide) -> tuple[str | None, int | None]:
 def link_since(side: AppointmentSide) -> datetime:
     """Give the receipt since which the app has named the booking that it names now (or has named none)."""
     uid, booking_id = links(side)
-    since = side.heard[-1].received_at
+    if uid is None and booking_id is None:
+        return first_received(side)
+    since: datetime | None = None
     for heard in reversed(side.heard):
         appointment = heard.event.appointment
-        if appointment.calcom_booking_uid not in (None, uid) or appointment.calcom_booking_id not in (None, booking_id):
+        named = (appointment.calcom_booking_uid, appointment.calcom_booking_id)
+        if named[0] not in (None, uid) or named[1] not in (None, booking_id):
             break
-        since = min(since, heard.received_at)
-    return since
+        if named != (None, None):
+            since = heard.received_at if since is None else min(since, heard.received_at)
+    return since or side.heard[-1].received_at
 
 
 def named_appointment(side: BookingSide) -> str | None:
