@@ -1,11 +1,14 @@
 """PostgreSQL: a pool with deadlines."""
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
 from services.plumbing.lifecycle import bounded
 from services.plumbing.settings import Settings
+
+#: The first version that ends a transaction by its age, whatever it waits for.
+_TRANSACTION_TIMEOUT_SINCE: Final = 17
 
 # In quotes: asyncpg's classes are generic for the type checker only.
 Pool: TypeAlias = "asyncpg.Pool[Any]"
@@ -15,6 +18,15 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 async def connect(settings: Settings, *, name: str, size: int | None = None, command_seconds: float = 30.0) -> Pool:
     """Open a pool. Raises OSError, TimeoutError or asyncpg's errors when the database is away."""
     settings.need("postgres_dsn")
+    limits = {
+        # A process that sleeps in a transaction must not hold its locks for much longer than Kafka believes in it:
+        # between two statements, or within one. Neither ends a COPY that waits for its next rows: use none there.
+        "idle_in_transaction_session_timeout": "10s",
+        "statement_timeout": "15s",
+    }
+    if await _version(settings.postgres_dsn) >= _TRANSACTION_TIMEOUT_SINCE:
+        # Nor does either end one that sleeps between asyncpg's Parse, which it ends by Flush, and its Bind: this does.
+        limits["transaction_timeout"] = "20s"
     pool: Pool = await asyncpg.create_pool(
         settings.postgres_dsn,
         min_size=1,
@@ -22,16 +34,17 @@ async def connect(settings: Settings, *, name: str, size: int | None = None, com
         command_timeout=command_seconds,
         timeout=5,
         max_inactive_connection_lifetime=120,
-        server_settings={
-            "application_name": f"reconcal-{name}",
-            "timezone": "UTC",
-            # A process that sleeps in a transaction must not hold its locks for much longer than Kafka believes in it:
-            # between two statements, or within one. Neither ends a COPY that waits for its next rows: use none there.
-            "idle_in_transaction_session_timeout": "10s",
-            "statement_timeout": "15s",
-        },
+        server_settings={"application_name": f"reconcal-{name}", "timezone": "UTC"} | limits,
     )
     return pool
+
+
+async def _version(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        return connection.get_server_version().major
+    finally:
+        await bounded(connection.close(), 1)
 
 
 async def close(pool: Pool, seconds: float = 3.0) -> None:

@@ -38,8 +38,10 @@ _FLAGGED_OF: Final = 10
 #: Numbers have nine digits, so that one can be put in the place of another.
 FIRST: Final = 100_000_000
 _SAMPLE: Final = 987_654_321
-_MICROSECOND: Final = 123_457
-POLICY: Final = Policy()
+#: Cases of a place came within one minute: what of a moment is their own.
+_MOMENT: Final = ":31.123457"
+#: A window that no turn of a bench comes to the end of.
+POLICY: Final = Policy(window_seconds=86_400.0)
 
 
 def company_of(number: int) -> str:
@@ -57,10 +59,15 @@ class Template(Struct, frozen=True):
     kind: Kind
 
 
+def is_flagged(place: int) -> bool:
+    """Tell whether a case waits for a human."""
+    return place // KINDS % _FLAGGED_OF == 0
+
+
 def told(company: str, number: int, place: int) -> list[Envelope]:
     """Give what is known of an open case; its kind is its place's."""
     starts_at = bodies.starts_at(place)
-    received_at = NOW - timedelta(seconds=1 + place) + timedelta(microseconds=_MICROSECOND)
+    received_at = NOW - timedelta(minutes=1 + place) + timedelta(seconds=31, microseconds=123_457)
     at: dict[str, Any] = {"company_id": company, "received_at": received_at}
     alone, linked, booked, differing, series = (place % KINDS == kind for kind in range(KINDS))
     found: list[Envelope] = []
@@ -100,7 +107,7 @@ def _names(number: int, template: Template, home: int, table: str) -> dict[str, 
         "number": number,
         "partition": home,
         "record": itself,
-        "microsecond": f".{100_001 + number * 7 % 899_998:06d}",
+        "moment": f":{number // PLACES % 60:02d}.{100_001 + number * 7 % 899_998:06d}",
     }
     if table == "record_keys":
         names |= {"email": _email(company, number), "phone": _phone(number)}
@@ -126,8 +133,8 @@ def _templates() -> list[Template]:
 
 
 def _template(company: str, place: int) -> Template:
-    flagged = place // KINDS % _FLAGGED_OF == 0
-    changes = _folded(company, place, flagged=flagged)
+    flagged = is_flagged(place)
+    changes = folded(company, _SAMPLE, place, flagged=flagged)
     ((record, _, at),) = changes.records.values()
     assert record.finding is not None
     assert (record.flag is not None) is flagged
@@ -135,7 +142,7 @@ def _template(company: str, place: int) -> Template:
         company: "company",
         str(_SAMPLE): "number",
         str(record.record_id): "record",
-        f".{_MICROSECOND:06d}": "microsecond",
+        _MOMENT: "moment",
         _email(company, _SAMPLE): "email",
         _phone(_SAMPLE): "phone",
     }
@@ -154,9 +161,10 @@ def _template(company: str, place: int) -> Template:
     )
 
 
-def _folded(company: str, place: int, *, flagged: bool) -> Changes:
+def folded(company: str, number: int, place: int, *, flagged: bool) -> Changes:
+    """Let the reconciler itself come to an open case; gives all that it would save."""
     desk = Desk(Loaded({}, {}, {}), Changes.begin(NOW, {0: 1}))
-    for envelope in told(company, _SAMPLE, place):
+    for envelope in told(company, number, place):
         for event in decode(envelope):
             assert not isinstance(event, Ignored)
             desk.fold(company, event, POLICY, 0, envelope.received_at)

@@ -14,8 +14,9 @@ from tests.bench.open_templates import FIRST, KINDS, NOW, PLACES, company_of
 #: New cases have numbers from here on; those that are open have lower ones.
 _FRESH: Final = 500_000_000
 _LATER: Final = timedelta(minutes=1)
-#: Of each ten events: three new pairs, one that stays alone, two that say more of an open case, one that ends one.
-TEN: Final = ("pair", "pair", "pair", "alone", "again", "again", "partner")
+#: Of each twenty events: eight new pairs, one that stays alone, two that say more of an open case, one that ends one.
+#: As many cases are opened as ended.
+TWENTY: Final = (*["pair"] * 8, "alone", "again", "again", "partner")
 
 
 class Traffic:
@@ -33,7 +34,7 @@ class Traffic:
         """Give the next events."""
         found: list[Delivery] = []
         while len(found) < events:
-            for what in TEN:
+            for what in TWENTY:
                 found.extend(getattr(self, f"_{what}")())
         return found
 
@@ -67,6 +68,7 @@ class Traffic:
         """The other side comes after all: by the app's link or by person and time."""
         while True:
             self._ended += 1
+            assert self._ended < self._cases, "every case has been ended"
             number = FIRST + self._ended * self._stride % self._cases
             if number % PLACES % KINDS in (0, 1, 2):
                 break

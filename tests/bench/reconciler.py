@@ -81,10 +81,8 @@ async def _compared(ground: Ground, plan: Plan, other: Tree, events: int) -> Fin
         Figure(what="time of an event: this tree / the other", unit="x", samples=cost, at_most=COST_OF_ANOTHER),
     ]
     for name in ("reconciler", "PostgreSQL"):
-        what, ratio = (
-            f"CPU of an event, {name}",
-            tuple(ours.cpu_us[name] / theirs.cpu_us[name] for ours, theirs in both),
-        )
+        what = f"CPU of an event, {name}"
+        ratio = tuple(ours.cpu_us[name] / theirs.cpu_us[name] for ours, theirs in both)
         for whose, tree in (("this tree", HERE), ("the other", other)):
             samples = tuple(run.cpu_us[name] for run in runs[tree])
             figures.append(Figure(what=f"{what}: {whose}", unit="µs", samples=samples))

@@ -13,13 +13,14 @@ from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 import uvloop
 from msgspec import Struct
 
+from services.plumbing import postgres, telemetry
 from services.plumbing.lanes import partition_of
 from services.plumbing.postgres import Pool
+from services.plumbing.settings import load
 from services.reconciler.core.frontier import Contact
 from services.reconciler.limits import Limits
 from services.reconciler.ports import Horizon, Ports
@@ -34,7 +35,6 @@ from tests.bench.open_traffic import Traffic
 from tests.support.hand_clock import HandClock
 from tests.support.memory import MemoryBroker, MemoryEnds, MemoryPolicies, MemorySource
 
-_BATCH: Final = 2_000
 _PAST: Final = timedelta(milliseconds=1)
 #: How many ticks are looked at, as far as the deadlines last.
 _LOOKS: Final = 60
@@ -81,7 +81,7 @@ class Lane:
             owner="bench",
             log_id="memory",
             home_of=home_of,
-            limits=Limits(batch_max_records=_BATCH, stall_after_seconds=1e9),
+            limits=Limits(batch_max_records=load({}).batch_max_records, stall_after_seconds=1e9),
             contact=Contact(NOW),
         )
 
@@ -106,7 +106,10 @@ class Lane:
 
 async def step(order: Order) -> dict[str, Any]:
     """Measure; gives by database µs of an event, a sample a turn, and ms of ticks."""
-    pools = {name: await _pool(database.dsn) for name, database in order.databases.items()}
+    pools = {
+        name: await postgres.connect(load({"RECONCAL_POSTGRES_DSN": database.dsn}), name="reconciler")
+        for name, database in order.databases.items()
+    }
     lanes = {name: Lane(pool, order.databases[name].cases) for name, pool in pools.items()}
     for lane in lanes.values():
         await lane.ready()
@@ -129,18 +132,13 @@ async def step(order: Order) -> dict[str, Any]:
                 cost[name][whose].append((after[whose] - before[whose]) / events * 1e6)
     ticks = {name: await _ticks(lane, order.databases[name].cases) for name, lane in lanes.items()}
     for pool in pools.values():
-        await pool.close()
+        await postgres.close(pool)
     return {"cost": cost, "ticks": ticks}
-
-
-async def _pool(dsn: str) -> Pool:
-    pool: Pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4, server_settings={"timezone": "UTC"})
-    return pool
 
 
 async def _ticks(lane: Lane, cases: int) -> dict[str, dict[str, float]]:
     """Give p50, p99 and worst of ticks and their queries, in ms."""
-    store, far = lane.store, NOW + timedelta(days=1)
+    store, far = lane.store, NOW + timedelta(days=2)
     never, all_over = dict.fromkeys(_NUMBERS, NOW), dict.fromkeys(_NUMBERS, far)
     looks: dict[str, Callable[[], Awaitable[object]]] = {
         "next_deadlines": lambda: store.next_deadlines(_NUMBERS),
@@ -174,5 +172,6 @@ async def _until_due(lane: Lane, count: int) -> None:
 
 
 if __name__ == "__main__":
+    telemetry.configure_logs(load({"RECONCAL_LOG_LEVEL": "error"}))
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(step(asked))))

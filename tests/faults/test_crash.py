@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 COMPANIES: Final = [on_partition(number, PARTITIONS) for number in range(PARTITIONS)]
 CASES: Final = 4000
-KILLS: Final = 8
+KILLS: Final = 6
 
 
 async def _trickle(faults: Scene, planted: list[Case], random: Random) -> None:

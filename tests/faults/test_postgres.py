@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 PER_SECOND: Final = 150
 #: Longer than a busy machine may hold up one of the two sides, shorter than an outage.
-WINDOW_SECONDS: Final = 3.0
+WINDOW_SECONDS: Final = 2.0
 #: So many events are taken during an outage: windows end in it.
 MEANWHILE: Final = int(2 * PER_SECOND * WINDOW_SECONDS * 1.3)
 DISK_BYTES: Final = 40 * 1024 * 1024

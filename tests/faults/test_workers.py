@@ -91,7 +91,7 @@ async def test_a_match_at_the_very_deadline_is_a_match_or_a_flag_that_is_resolve
     window = timedelta(seconds=1)
     await faults.companies(COMPANIES, window_seconds=window.total_seconds())
     await faults.start("reconciler").said("reconciler.assigned")
-    pairs = [Case(random.choice(COMPANIES), n) for n in range(1, 401)]
+    pairs = [Case(random.choice(COMPANIES), n) for n in range(1, 241)]
     for begin in range(0, len(pairs), 40):
         await _partners_at_the_deadline(faults, pairs[begin : begin + 40], window, random)
     view = await faults.holds()

@@ -7,7 +7,7 @@ from tests.bench.open_templates import FIRST, PLACES, company_of, folded, is_fla
 
 #: A webhook has no id of its own: it goes by a hash of its body.
 _EVENT_ID = re.compile(r"cal-\d+-[0-9a-f]+")
-_MOMENT = re.compile(r"\.\d{6}")
+_MOMENT = re.compile(r":\d\d\.\d{6}")
 _NAMES = [name for name, _ in rows.COLUMNS]
 
 
@@ -37,7 +37,7 @@ def test_copied_records_say_what_the_reconciler_would_have_written() -> None:
 def test_copied_flags_are_those_of_the_flagged() -> None:
     numbers = range(FIRST, FIRST + PLACES)
     found = [text.split("\t")[1] for text in texts("flags", numbers)]
-    expected = []
+    expected: list[str] = []
     for number in numbers:
         changes = folded(company_of(number), number, number % PLACES, flagged=is_flagged(number % PLACES))
         expected.extend(str(flag.id) for flag, _ in changes.flags)

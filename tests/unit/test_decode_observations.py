@@ -73,7 +73,12 @@ def test_a_word_that_is_not_known_does_not_change_what_a_booking_is(
 
 
 def test_an_answer_is_as_old_as_the_booking_and_else_as_the_question() -> None:
-    assert observed(b.api_booking(updatedAt=None), observed_at=b.STARTS_AT)[0].occurred_at == b.STARTS_AT
+    """A row that was never changed is as old as its making."""
+    untouched = b.api_booking(updatedAt=None)
+    made_at = datetime.fromisoformat(untouched["createdAt"])
+    assert observed(untouched, observed_at=b.STARTS_AT)[0].occurred_at == made_at
+    timeless = b.api_booking(updatedAt=None, createdAt=None)
+    assert observed(timeless, observed_at=b.STARTS_AT)[0].occurred_at == b.STARTS_AT
     assert observed(b.api_booking(), observed_at=b.STARTS_AT)[0].occurred_at == b.NOW + b.HALF_AN_HOUR
 
 

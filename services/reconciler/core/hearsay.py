@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from schemas.bookings import BookingEvent, BookingStatus, Scope
 from services.reconciler.core.events import HeardBooking, event_id, order
-from services.reconciler.core.people import of_attendees
+from services.reconciler.core.people import of_attendees, seat_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.sides import BookingSide, Life, booking_life
 
@@ -38,7 +38,7 @@ def by_seat(heard: HeardBooking) -> tuple[HeardBooking, ...]:
 
 def _of_seat(event: BookingEvent, seat: str) -> BookingEvent:
     """What names one seat, or its appointment, is that seat's alone."""
-    mine = tuple([one for one in event.attendees if (one.email or "").strip().lower() == seat])
+    mine = tuple([one for one in event.attendees if seat_of(one.email) == seat])
     if seat == event.seat:
         return replace(event, seats=(), attendees=mine)
     return replace(event, seat=seat, seats=(), attendees=mine, seat_id=None, appointment_id=None)

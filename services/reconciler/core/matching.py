@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.bookings import Attendee
+from schemas.bookings import Attendee, BookingEvent
 from services.reconciler.core.events import order
 from services.reconciler.core.keys import (
     SAME_START_SECONDS,
@@ -21,7 +21,7 @@ from services.reconciler.core.keys import (
     keys_of_booking,
     uids_named,
 )
-from services.reconciler.core.people import of_attendees, of_customer
+from services.reconciler.core.people import of_attendees, of_customer, somebody_else
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.sides import (
     AppointmentSide,
@@ -34,6 +34,7 @@ from services.reconciler.core.sides import (
     life_of,
     links,
     named_appointment,
+    named_last,
     states,
 )
 
@@ -146,7 +147,7 @@ def _names_of_side(side: BookingSide, seat_ids: set[str | None]) -> set[str]:
     names: set[str] = set()
     for heard in side.heard:
         event = heard.event
-        names.update([_seated(side, f"u:{uid}") for uid in uids_named(event) if uid != event.seat_id])
+        names.update([_seated(side, f"u:{uid}") for uid in _chained(side, event) if uid != event.seat_id])
         names.update(
             [_seated(side, f"i:{number}") for number in (event.booking_id, event.parent_id) if number is not None]
         )
@@ -203,9 +204,18 @@ def _parents(side: BookingSide) -> set[str]:
         if event.parent_id is not None and event.parent_id != event.booking_id:
             parents.add(f"i:{event.parent_id}")
         root = chain_root(event)
-        if root is not None:
+        if root is not None and not _recurs((side,)):
             parents.add(root)
     return parents
+
+
+def _chained(side: BookingSide, event: BookingEvent) -> list[str]:
+    """Give the uids that an event chains its own to. All of a series may lie in one entry of a calendar."""
+    names = uids_named(event)
+    root = chain_root(event)
+    if root is not None and root in names and _recurs((side,)) and root not in (event.parent_uid, event.next_uid):
+        names.remove(root)
+    return names
 
 
 def _succeeded(chains: list[Chain], policy: Policy) -> list[Chain]:
@@ -250,16 +260,20 @@ def _rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> Rule | 
 
 
 def _booking_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
-    uid, booking_id = links(appointment)
+    return _names(links(appointment), chain) and _fits_seat(appointment, chain, policy)
+
+
+def _names(named: tuple[str | None, int | None], chain: Chain) -> bool:
+    uid, booking_id = named
     if uid is None and booking_id is None:
         return False
     for side in chain:
         for heard in side.heard:
             event = heard.event
-            if (uid is not None and (uid == event.uid or uid in uids_named(event))) or (
-                booking_id is not None and booking_id in (event.booking_id, event.parent_id)
-            ):
-                return _fits_seat(appointment, chain, policy)
+            if uid is not None and (uid == event.uid or uid in _chained(side, event)):
+                return True
+            if booking_id is not None and booking_id in (event.booking_id, event.parent_id):
+                return True
     return False
 
 
@@ -273,7 +287,7 @@ def _may_be_theirs(appointment: AppointmentSide, chain: Chain, policy: Policy) -
     """Tell whether nothing says that somebody else sits on this seat."""
     people = _customer(appointment, policy)
     attendees = _people_of(chain, policy) or of_attendees((Attendee(email=chain[-1].seat),), policy.country)
-    return not people or not attendees or bool(set(people) & set(attendees))
+    return not somebody_else(people, attendees)
 
 
 def _customer(appointment: AppointmentSide, policy: Policy) -> tuple[str, ...]:
@@ -397,7 +411,7 @@ def _ladder(appointments: list[AppointmentSide], chains: list[Chain], policy: Po
         for group in _groups(claims):
             chosen = _choose(group, policy)
             if chosen is None:
-                names = _names(group)
+                names = _entities(group)
                 for a in {id(a): a for a, _ in group}.values():
                     pairs.append(Pair(a, (), None, names))
                     free_appointments.remove(a)
@@ -469,17 +483,26 @@ def _overlap(one: Claim, other: Claim) -> bool:
 
 
 def _merit(claim: Claim, policy: Policy) -> tuple[bool, ...]:
-    """Rank a claim, best first: equally alive, the seat is theirs, metadata agrees too, same start.
+    """Rank a claim, best first: equally alive, not waiting for a payment, named last, their seat, metadata, same start.
 
     A seat inherits the metadata of the first, so that the person comes before it.
     """
     appointment, chain = claim
     starts_at, booked = appointment.heard[-1].event.appointment.starts_at, booking_facts(chain).starts_at
-    both_alive = appointment_life(appointment.heard[-1]).alive and life_of(chain).alive
+    life = life_of(chain)
+    both_alive = appointment_life(appointment.heard[-1]).alive and life.alive
     same_start = booked is not None and abs((booked - starts_at).total_seconds()) <= SAME_START_SECONDS
     theirs = chain[-1].seat is None or _may_be_theirs(appointment, chain, policy)
-    return (not both_alive, not theirs, not _metadata_rule(appointment, chain, policy), not same_start)
+    last = named_last(appointment)
+    return (
+        not both_alive,
+        life is Life.UNPAID,
+        last != (None, None) and not _names(last, chain),
+        not theirs,
+        not _metadata_rule(appointment, chain, policy),
+        not same_start,
+    )
 
 
-def _names(group: Iterable[Claim]) -> tuple[str, ...]:
+def _entities(group: Iterable[Claim]) -> tuple[str, ...]:
     return tuple(sorted({name_of(a) for a, _ in group} | {name_of(c[-1]) for _, c in group}))

@@ -84,5 +84,21 @@ def _marks(email: str | None, phone: str | None, country: str) -> tuple[str, ...
 
 
 def mark(name: str) -> str:
-    """Give a name's hash: what a key may show of a person."""
-    return blake2b(name.encode(), digest_size=8).hexdigest()
+    """Give a name's hash behind its kind (`e` or `p`): what a key may show of a person."""
+    return name[0] + blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def somebody_else(these: Sequence[str], those: Sequence[str]) -> bool:
+    """Tell whether marks speak against each other: both have an e-mail, and nothing in common.
+
+    Phones speak for somebody, not against: people have several.
+    """
+    if set(these) & set(those):
+        return False
+    return any(one[0] == "e" for one in these) and any(one[0] == "e" for one in those)
+
+
+def seat_of(email: str | None) -> str:
+    """Give the name of a seat by its holder's e-mail, without what Cal.com's platform adds; empty: none."""
+    local, at, domain = (email or "").strip().lower().rpartition("@")
+    return f"{_CLIENT_ID.sub('', local)}{at}{domain}"

@@ -169,16 +169,29 @@ def appointment_facts(side: AppointmentSide) -> AppointmentFacts:
 
 
 def links(side: AppointmentSide) -> tuple[str | None, int | None]:
-    """Give the booking uid and id that the app last named for the appointment."""
+    """Give the booking uid and id that the app last named for the appointment; what was named of another is over."""
     uid: str | None = None
     booking_id: int | None = None
     for heard in reversed(side.heard):
         appointment: Appointment = heard.event.appointment
-        uid = uid or appointment.calcom_booking_uid
-        booking_id = appointment.calcom_booking_id if booking_id is None else booking_id
+        named_uid, named_id = appointment.calcom_booking_uid, appointment.calcom_booking_id
+        if None not in (booking_id, named_id) and named_id != booking_id:
+            break
+        if uid and named_uid and named_uid != uid:
+            break
+        uid, booking_id = uid or named_uid, named_id if booking_id is None else booking_id
         if uid and booking_id is not None:
             break
     return uid, booking_id
+
+
+def named_last(side: AppointmentSide) -> tuple[str | None, int | None]:
+    """Give the booking uid and id that the app's latest word on it named: one of them may be older than the other."""
+    for heard in reversed(side.heard):
+        appointment = heard.event.appointment
+        if appointment.calcom_booking_uid or appointment.calcom_booking_id is not None:
+            return appointment.calcom_booking_uid, appointment.calcom_booking_id
+    return None, None
 
 
 def link_since(side: AppointmentSide) -> datetime:

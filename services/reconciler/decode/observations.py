@@ -90,7 +90,7 @@ def _whole(booking: Object, event_id: str, observed_at: datetime) -> BookingEven
     return BookingEvent(
         event_id=event_id,
         trigger=TRIGGER,
-        occurred_at=readable_moment(booking, "updatedAt") or observed_at,
+        occurred_at=readable_moment(booking, "updatedAt") or readable_moment(booking, "createdAt") or observed_at,
         uid=named,
         status=status_word(booking.get("status")),
         starts_at=moment(booking, "start"),

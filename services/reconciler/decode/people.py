@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.bookings import Attendee, Scope
+from services.reconciler.core.people import seat_of
 from services.reconciler.decode.fields import Object, an_object, identity, number, text
 
 ATTENDEES_MAX: Final = 50
@@ -87,7 +88,7 @@ def has_seats(payload: Mapping[str, object]) -> bool:
 
 def seat_name(person: Attendee) -> str | None:
     """Give the normalised e-mail by which a seat is named; None where there is none to name it by."""
-    email = (person.email or "").strip().lower()
+    email = seat_of(person.email)
     return email if 0 < len(email) <= _EMAIL_MAX_CHARS else None
 
 

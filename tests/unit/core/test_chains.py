@@ -35,7 +35,8 @@ def test_strangers_are_chains_of_one() -> None:
         [calcom(uid="A", next_uid="B"), calcom(uid="B", seconds=1, next_uid="C"), calcom(uid="C", seconds=2)],
         [calcom(uid="A", booking_id=1), calcom(uid="B", seconds=1, booking_id=2, parent_id=1),
          calcom(uid="C", seconds=2, parent_id=2)],
-        [calcom(uid="A"), calcom(uid="B", seconds=1, ical_uid="A@Cal.com"), calcom(uid="C", seconds=2, ical_uid="A@Cal.com")],
+        [calcom(uid="A"), calcom(uid="B", seconds=1, ical_uid="A@Cal.com"),
+         calcom(uid="C", seconds=2, ical_uid="A@Cal.com")],
         # clocks that lie: links say more than times
         [calcom(uid="C", parent="B"), calcom(uid="B", seconds=1, parent="A"), calcom(uid="A", seconds=2)],
     ],

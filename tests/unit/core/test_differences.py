@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.flags import FlagType, Kind
-from services.reconciler.core.events import PolicyChanged
+from services.reconciler.core.events import Event, PolicyChanged
 from services.reconciler.core.policy import FIELDS, Policy, Waiting
 from tests.support.history import POLICY, Story, at, calcom, fold, local
 
@@ -44,7 +44,7 @@ def test_what_differs_is_listed(appointment: dict[str, Any], booking: dict[str, 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_that_does_not_count_is_no_difference(field: str) -> None:
-    sides = [local(event_type_id=1, **LINKED), calcom("CANCELLED", 1, minutes=5, event_type_id=2)]
+    sides: list[Event] = [local(event_type_id=1, **LINKED), calcom("CANCELLED", 1, minutes=5, event_type_id=2)]
     assert fields(fold(sides)) == list(FIELDS)
     assert field not in fields(fold(sides, replace(POLICY, compared=tuple(set(FIELDS) - {field}))))
 
@@ -83,7 +83,9 @@ def test_a_booking_that_waits_has_a_window_of_its_own(booking: Any) -> None:
 
 @pytest.mark.parametrize(("waiting", "kinds"), [(Waiting.FLAG, [Kind.ORPHANED_CALCOM]), (Waiting.IGNORE, [])])
 @pytest.mark.parametrize("trigger", ["REQUESTED", "PAYMENT_INITIATED"])
-def test_a_company_says_whether_it_minds_a_booking_that_waits(trigger: str, waiting: Waiting, kinds: list[Kind]) -> None:
+def test_a_company_says_whether_it_minds_a_booking_that_waits(
+    trigger: str, waiting: Waiting, kinds: list[Kind]
+) -> None:
     policy = Policy(unconfirmed_window_seconds=HOUR, unpaid_window_seconds=HOUR, unconfirmed=waiting, unpaid=waiting)
     assert told(fold([calcom(trigger)], policy).until(HOUR)) == []
     assert told(fold([calcom(trigger)], policy).until(HOUR + 1)) == kinds
