@@ -783,6 +783,22 @@ row(
     [same("4711", "A"), same("4712", "B")],
 )  # fmt: skip
 
+row(
+    "the host asks for another time, and only person and time tell what follows",
+    [local(), hook(b.booking_created), hook(b.booking_cancelled, 60, **RECALL),
+     hook(b.booking_created, 9000, "B", minutes=30), local("rescheduled", 9002, minutes=30)],
+    [same("4711", "A>B", ATTENDEE)],
+    off=[alone("4711"), alone(None, "A>B")],
+    flags=[Kind.DATA_MISMATCH],
+)  # fmt: skip
+row(
+    "the host asks for another time, and the app makes a new appointment that only person and time tell",
+    [local(), hook(b.booking_created), hook(b.booking_cancelled, 60, **RECALL), local("cancelled", 61),
+     hook(b.booking_created, 120, "B", minutes=30), local("created", 121, "4712", minutes=30)],
+    [same("4711", "A", ATTENDEE), same("4712", "B", ATTENDEE)],
+    off=[over("4711"), over(None, "A"), alone("4712"), alone(None, "B")],
+)  # fmt: skip
+
 # --- waiting for the host's word --------------------------------------------------------------------------------
 
 IGNORE: Final = Policy(window_seconds=300, unconfirmed=Waiting.IGNORE)
@@ -915,6 +931,13 @@ row(
     [local(**NOBODY), hook(b.payment_initiated), hook(b.paid, 60), moved(120, "B", "A", minutes=30),
      hook(b.booking_cancelled, 180, "B", minutes=30), local("cancelled", 181, **NOBODY)],
     [same("4711", "A>B", METADATA)],
+)  # fmt: skip
+
+row(
+    "the app names a booking that is never paid, and then the one that was booked anew",
+    [local(**A), hook(b.payment_initiated), hook(b.booking_created, 60, "B", metadata=meta()),
+     local("updated", 61, **B)],
+    [same("4711", "B"), over(None, "A")],
 )  # fmt: skip
 
 # --- facts of the timeline, and shapes of every kind ------------------------------------------------------------
@@ -1373,6 +1396,19 @@ row(
     [same("1", MIAS), same("2", TOMS)],
 )  # fmt: skip
 
+row(
+    "a seat that was asked for, and the API says that the booking is accepted",
+    [local(appointment="1", **A), hook(b.booking_requested, seatsPerTimeSlot=5), observed(60, attendees=[])],
+    [same("1", MIAS)],
+)
+row(
+    "the app names a seat by its own uid, and it moves under another",
+    [local(appointment="2", calcom_booking_uid="seat-tom", **NOBODY), SEATS[3],
+     moved(60, "B", "A", minutes=60, iCalUID=None, rescheduleUid="seat-tom", **ONE_MOVES),
+     local("rescheduled", 61, "2", minutes=60, calcom_booking_uid="seat-tom", **NOBODY)],
+    [same("2", f"A>B#{TOM}")],
+)  # fmt: skip
+
 # --- series -----------------------------------------------------------------------------------------------------
 
 RHYTHM: Final[dict[str, Any]] = {"recurringEvent": b.WEEKLY}
@@ -1548,6 +1584,14 @@ row(
     "a host asks for another time of one occurrence: the others stay",
     [*in_app("created", 0, 0), *in_app("cancelled", 60, 1), *occurrences(b.booking_created)[:2],
      hook(b.booking_cancelled, 59, "B", minutes=WEEK, **RECALL)],
+    [same("1", "A"), same("2", "B")],
+)  # fmt: skip
+
+row(
+    "a series that crosses the end of summer time, and that one webhook confirms",
+    [local(appointment="1", **A), local(appointment="2", minutes=WEEK + 60, **B),
+     hook(b.booking_requested, 0, **RHYTHM), hook(b.booking_requested, 1, "B", minutes=WEEK + 60, **RHYTHM),
+     hook(b.confirmed_later, 60, **RHYTHM)],
     [same("1", "A"), same("2", "B")],
 )  # fmt: skip
 

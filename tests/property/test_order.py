@@ -1,5 +1,6 @@
 """The law: any order and any repetition of the same events ends in the same record."""
 
+import random
 from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
@@ -110,6 +111,16 @@ def test_a_deadline_in_between_never_changes_the_ending(name: str) -> None:
         for cut in range(1, len(order)):
             story = fold(order[:cut]).until(5e5).tell(*order[cut:]).until(1e6)
             assert ending(story) == expected
+
+
+def test_of_a_side_that_says_more_than_is_kept_the_same_is_kept_in_every_order() -> None:
+    long = [calcom(appointment_id="4711")] + [calcom("RESCHEDULED", at_, minutes=at_) for at_ in range(1, 50)]
+    long += [local("updated", at_, minutes=at_) for at_ in range(60)]
+    expected = essence(fold(long))
+    chance = random.Random(0)
+    for order in (chance.sample(long, len(long)) for _ in range(30)):
+        assert essence(fold(order)) == expected
+        assert essence(fold([*order, *chance.sample(long, 40)])) == expected
 
 
 @given(histories(14).flatmap(lambda events: st.tuples(st.just(events), st.permutations(events))), policies())
