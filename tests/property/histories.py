@@ -789,7 +789,6 @@ row(
      hook(b.booking_created, 9000, "B", minutes=30), local("rescheduled", 9002, minutes=30)],
     [same("4711", "A>B", ATTENDEE)],
     off=[alone("4711"), alone(None, "A>B")],
-    flags=[Kind.DATA_MISMATCH],
 )  # fmt: skip
 row(
     "the host asks for another time, and the app makes a new appointment that only person and time tell",

@@ -3,7 +3,7 @@
 The orders are walked, not sampled: after each set of events stand all the desks that any order of these can leave, and
 from each of them every further event is told. Two orders that left the same desk go on as one, for what comes next is
 a function of the desk. `python -m tests.property.test_histories 7` goes one by one through all permutations of up to
-seven events instead, each also with every event repeated: half an hour and more.
+seven events instead, each also with every event repeated: a quarter of an hour.
 """
 
 import itertools

@@ -114,7 +114,8 @@ def test_a_deadline_in_between_never_changes_the_ending(name: str) -> None:
 
 
 def test_of_a_side_that_says_more_than_is_kept_the_same_is_kept_in_every_order() -> None:
-    long = [calcom(appointment_id="4711")] + [calcom("RESCHEDULED", at_, minutes=at_) for at_ in range(1, 50)]
+    long: list[Heard] = [calcom(appointment_id="4711")]
+    long += [calcom("RESCHEDULED", at_, minutes=at_) for at_ in range(1, 50)]
     long += [local("updated", at_, minutes=at_) for at_ in range(60)]
     expected = essence(fold(long))
     chance = random.Random(0)

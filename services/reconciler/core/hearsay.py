@@ -109,7 +109,10 @@ def _for_seat(
     if speaker.uid != side.uid or side.seat is None or not booking_life(before).alive:
         return None
     if event.status not in (BookingStatus.CANCELLED, BookingStatus.REJECTED):
-        return before.event.status  # they were moved
+        if before.event.unpaid:
+            return None  # each pays for itself
+        accepted = event.status is BookingStatus.ACCEPTED
+        return BookingStatus.ACCEPTED if accepted else before.event.status  # they were moved, or confirmed
     left = of_attendees(event.attendees, policy.country)
     if event.scope is None and left and not set(left) & set(_people(side, policy)):
         return None  # somebody else left
