@@ -310,7 +310,7 @@ def _attendee_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -
     if not policy.match_by_attendee or links(appointment) != (None, None) or _names_another(appointment, chain):
         return False
     booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
-    return any(_meet(here, there, policy) for here in _seen_of_appointment(appointment, policy) for there in booked)
+    return any(_meet(here, there) for here in _seen_of_appointment(appointment, policy) for there in booked)
 
 
 def _names_another(appointment: AppointmentSide, chain: Chain) -> bool:
@@ -326,9 +326,12 @@ def _recurs(chain: Chain) -> bool:
 def _same_time(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
     """Tell whether both were ever at the same time: what names a series names no occurrence of it."""
     booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
-    return any(
-        _meet_in_time(here, there, policy) for here in _seen_of_appointment(appointment, policy) for there in booked
-    )
+    return any(_meet_in_time(here, there) for here in _seen_of_appointment(appointment, policy) for there in booked)
+
+
+#: Clocks differ, and a move reaches the sides one after the other. No rule of a company's: who belongs to whom must not
+#: depend on how long one waits.
+_SLACK: Final = timedelta(minutes=5)
 
 
 class _Seen(Struct, frozen=True):
@@ -340,19 +343,18 @@ class _Seen(Struct, frozen=True):
     until: tuple[datetime, datetime] | None = None
 
 
-def _meet(one: _Seen, other: _Seen, policy: Policy) -> bool:
-    return any(person in other.people for person in one.people) and _meet_in_time(one, other, policy)
+def _meet(one: _Seen, other: _Seen) -> bool:
+    return any(person in other.people for person in one.people) and _meet_in_time(one, other)
 
 
-def _meet_in_time(one: _Seen, other: _Seen, policy: Policy) -> bool:
+def _meet_in_time(one: _Seen, other: _Seen) -> bool:
     if one.starts_at is None or other.starts_at is None:
         return False
     if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:
         return False
-    slack = timedelta(seconds=policy.window_seconds)  # clocks, and a move that reaches the sides one after the other
     return any(
-        (one.until is None or other.since[clock] <= one.until[clock] + slack)
-        and (other.until is None or one.since[clock] <= other.until[clock] + slack)
+        (one.until is None or other.since[clock] <= one.until[clock] + _SLACK)
+        and (other.until is None or one.since[clock] <= other.until[clock] + _SLACK)
         for clock in (0, 1)
     )
 
