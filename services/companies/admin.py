@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 from msgspec import UNSET, Struct, UnsetType, structs
 
+from schemas.rules import COMPARED, Waiting
 from services.companies import checks, rows
 from services.companies.checks import CompanyError as CompanyError  # noqa: PLC0414 - callers catch it from here
-from services.companies.model import COMPARED, MOST_ACTIVE, Company, Contact, Purpose, Waiting
+from services.companies.model import MOST_ACTIVE, Company, Contact, Purpose
 from services.plumbing.postgres import Connection
 from services.plumbing.secrets import Vault
 

@@ -12,7 +12,8 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 
-from services.companies.model import COMPARED, Language, Purpose, Role, Waiting
+from schemas.rules import COMPARED, Waiting
+from services.companies.model import Language, Purpose, Role
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _EMAIL: Final = re.compile(r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from schemas.rules import COMPARED, Waiting
+
 #: As many secrets of a purpose may be active at once: the doors check that many for whoever knocks.
 MOST_ACTIVE: Final = 3
 
@@ -33,17 +35,6 @@ class Language(StrEnum):
 
     DE = "de"
     EN = "en"
-
-
-#: The fields in which the two sides of an appointment may differ.
-COMPARED: Final = ("starts_at", "ends_at", "status", "event_type_id")
-
-
-class Waiting(StrEnum):
-    """What a booking counts for that waits for somebody and has no appointment in the app."""
-
-    FLAG = "flag"  # after its own window it is an orphan like any other
-    IGNORE = "ignore"  # it is nobody's business until the wait is over
 
 
 class Company(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from services.companies.model import Company
 from services.companies.register import Register
 from services.plumbing.postgres import Pool
-from services.reconciler.core.policy import Policy, Waiting
+from services.reconciler.core.policy import Policy
 
 
 def policy_of(company: Company) -> Policy:
@@ -14,9 +14,9 @@ def policy_of(company: Company) -> Policy:
         window_seconds=company.window_seconds,
         settling_window_seconds=company.settling_window_seconds,
         unconfirmed_window_seconds=company.unconfirmed_window_seconds,
-        unconfirmed=Waiting(company.unconfirmed_policy.value),
+        unconfirmed=company.unconfirmed_policy,
         unpaid_window_seconds=company.unpaid_window_seconds,
-        unpaid=Waiting(company.unpaid_policy.value),
+        unpaid=company.unpaid_policy,
         compared=company.compared_fields,
         match_by_attendee=company.match_by_attendee,
         country=company.country,

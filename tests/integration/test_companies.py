@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
+from schemas.rules import COMPARED, Waiting
 from services.cli import main
 from services.companies import admin
 from services.companies.admin import Changes, CompanyError, NewCompany, NewContact
-from services.companies.model import COMPARED, Purpose, Waiting
+from services.companies.model import Purpose
 from services.companies.register import Register
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key

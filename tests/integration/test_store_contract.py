@@ -15,9 +15,10 @@ from schemas import topics
 from schemas.commands import CommandOutcome, Resolve
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Delivery, Envelope
+from schemas.rules import Waiting
 from services.plumbing.postgres import Pool
 from services.reconciler.core.events import Commanded, DeadlineReached, Event, Heard
-from services.reconciler.core.policy import Policy, Waiting
+from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import record_id
 from services.reconciler.ports import Applied, DeadRow, EventRow, Fenced, Incident, Progress, Unstorable
 from services.reconciler.store import PostgresStore

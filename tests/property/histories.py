@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from schemas.flags import Kind
+from schemas.rules import Waiting
 from services.reconciler.core.events import Heard
 from services.reconciler.core.matching import Rule
-from services.reconciler.core.policy import Policy, Waiting
+from services.reconciler.core.policy import Policy
 from tests.property.telling import (
     MIA,
     TOM,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.reconciler.core.policy import Waiting
+from schemas.rules import Waiting
 from tests.sim.pen import Case, Json, Pen
 from tests.support import builders
 

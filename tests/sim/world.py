@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from schemas import topics
 from schemas.envelope import Delivery
+from schemas.rules import Waiting
 from services.reconciler.core.frontier import Contact
-from services.reconciler.core.policy import Policy, Waiting
+from services.reconciler.core.policy import Policy
 from services.reconciler.limits import Limits
 from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker

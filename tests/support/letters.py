@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.bookings import BookingStatus, Scope
+from schemas.rules import COMPARED, Waiting
 from services.reconciler.core.events import Heard, event_id
-from services.reconciler.core.policy import FIELDS, Policy, Waiting
+from services.reconciler.core.policy import Policy
 from tests.support.history import calcom, local
 
 _APPOINTMENTS = st.sampled_from(["1", "2"])
@@ -147,6 +148,6 @@ def policies() -> st.SearchStrategy[Policy]:
         settling_window_seconds=st.sampled_from([None, 600.0]),
         unconfirmed=waiting,
         unpaid=waiting,
-        compared=st.sampled_from([FIELDS, ("status",), ("starts_at", "ends_at")]),
+        compared=st.sampled_from([COMPARED, ("status",), ("starts_at", "ends_at")]),
         match_by_attendee=st.booleans(),
     )

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from schemas.rules import COMPARED, Waiting
 from services.cli.company_rules import chosen_of
 from services.companies import checks
 from services.companies.checks import CompanyError
-from services.companies.model import COMPARED, Waiting
 
 
 @pytest.mark.parametrize(

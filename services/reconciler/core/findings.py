@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from schemas.flags import AppointmentFacts, BookingFacts, Inconsistency, Kind
+from schemas.rules import Waiting
 from services.reconciler.core.events import HeardAppointment, HeardBooking
 from services.reconciler.core.matching import Chain, Pair, sides_of
-from services.reconciler.core.policy import Policy, Waiting
+from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Finding
 from services.reconciler.core.sides import (
     AppointmentSide,

@@ -4,7 +4,7 @@ Sides that share a key (`keys`) form a cluster. Within it, `pair` looks at every
 set: nobody keeps a place by having come early.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
@@ -309,8 +309,7 @@ def _attendee_rule(appointment: AppointmentSide, chain: Chain, policy: Policy) -
     """
     if not policy.match_by_attendee or links(appointment) != (None, None) or _names_another(appointment, chain):
         return False
-    booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
-    return any(_meet(here, there) for here in _seen_of_appointment(appointment, policy) for there in booked)
+    return any(_same_person(here, there) for here, there in _meetings(appointment, chain, policy))
 
 
 def _names_another(appointment: AppointmentSide, chain: Chain) -> bool:
@@ -325,8 +324,14 @@ def _recurs(chain: Chain) -> bool:
 
 def _same_time(appointment: AppointmentSide, chain: Chain, policy: Policy) -> bool:
     """Tell whether both were ever at the same time: what names a series names no occurrence of it."""
+    return any(True for _ in _meetings(appointment, chain, policy))
+
+
+def _meetings(appointment: AppointmentSide, chain: Chain, policy: Policy) -> "Iterator[tuple[_Seen, _Seen]]":
+    """Give what both sides said of the same time, at the same time."""
     booked = [seen for side in chain for seen in _seen_of_booking(side, policy)]
-    return any(_meet_in_time(here, there) for here in _seen_of_appointment(appointment, policy) for there in booked)
+    for here in _seen_of_appointment(appointment, policy):
+        yield from ((here, there) for there in booked if _meet(here, there))
 
 
 #: Clocks differ, and a move reaches the sides one after the other. No rule of a company's: who belongs to whom must not
@@ -343,11 +348,11 @@ class _Seen(Struct, frozen=True):
     until: tuple[datetime, datetime] | None = None
 
 
+def _same_person(one: _Seen, other: _Seen) -> bool:
+    return any(person in other.people for person in one.people)
+
+
 def _meet(one: _Seen, other: _Seen) -> bool:
-    return any(person in other.people for person in one.people) and _meet_in_time(one, other)
-
-
-def _meet_in_time(one: _Seen, other: _Seen) -> bool:
     if one.starts_at is None or other.starts_at is None:
         return False
     if abs((one.starts_at - other.starts_at).total_seconds()) > SAME_START_SECONDS:

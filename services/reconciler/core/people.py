@@ -1,8 +1,8 @@
 """Who comes: names by which two sides recognise the same person, whatever each of them calls that person.
 
 An e-mail is `e:<address>`, a phone `p:<E.164>`; what is kept and compared is a hash of it (`mark`), for it becomes part
-of keys. Case never counts; dots and what follows a plus only where the provider
-ignores them. Cal.com's own inventions are undone: `<digits>@sms.cal.com` is a phone, `name+<client id>@…` is `name@…`.
+of keys. Case never counts; dots and what follows a plus only where the provider ignores them. Cal.com's own inventions
+are undone: `<digits>@sms.cal.com` is a phone, `name+<client id>@…` is `name@…`.
 """
 
 import re

@@ -1,20 +1,8 @@
 """A company's rules, as data."""
 
-from enum import StrEnum
-from typing import Final
-
 from msgspec import Struct
 
-
-class Waiting(StrEnum):
-    """What a booking counts for that waits for somebody and has no appointment in the app."""
-
-    FLAG = "flag"  # after its own window it is an orphan like any other
-    IGNORE = "ignore"  # it is nobody's business until the wait is over
-
-
-#: The fields in which two sides may differ.
-FIELDS: Final = ("starts_at", "ends_at", "status", "event_type_id")
+from schemas.rules import COMPARED, Waiting
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -32,7 +20,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     #: Starts and ends that lie this close are equal.
     tolerance_seconds: float = 60.0
     #: The fields that count; whether a side is there at all always does.
-    compared: tuple[str, ...] = FIELDS
+    compared: tuple[str, ...] = COMPARED
     #: The ladder's third rung: the same start and the same attendee's e-mail or phone.
     match_by_attendee: bool = True
     #: Where phone numbers without a country are at home (ISO 3166, two letters).

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.flags import FlagType, Kind
+from schemas.rules import COMPARED, Waiting
 from services.reconciler.core.events import Event, PolicyChanged
-from services.reconciler.core.policy import FIELDS, Policy, Waiting
+from services.reconciler.core.policy import Policy
 from tests.support.history import POLICY, Story, at, calcom, fold, local
 
 LINKED: dict[str, Any] = {"calcom_booking_uid": "A"}
@@ -42,11 +43,11 @@ def test_what_differs_is_listed(appointment: dict[str, Any], booking: dict[str, 
     assert fields(fold([local(**LINKED, **appointment), calcom(**({"seconds": 1} | booking))])) == expected
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", COMPARED)
 def test_a_field_that_does_not_count_is_no_difference(field: str) -> None:
     sides: list[Event] = [local(event_type_id=1, **LINKED), calcom("CANCELLED", 1, minutes=5, event_type_id=2)]
-    assert fields(fold(sides)) == list(FIELDS)
-    assert field not in fields(fold(sides, replace(POLICY, compared=tuple(set(FIELDS) - {field}))))
+    assert fields(fold(sides)) == list(COMPARED)
+    assert field not in fields(fold(sides, replace(POLICY, compared=tuple(set(COMPARED) - {field}))))
 
 
 def test_a_difference_says_both_values_as_instants() -> None:
