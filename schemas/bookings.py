@@ -66,6 +66,7 @@ class BookingEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unpaid: bool = False  # the booking is made and waits for its payment
     paid: bool = False  # a fact: the payment came
     reschedule_requested: bool = False  # called off by the host, who asks for another time
+    made_at: datetime | None = None  # the booking's own createdAt; observations only
     title: str | None = None
     time_zone: str | None = None
     attendees: tuple[Attendee, ...] = ()

@@ -30,7 +30,13 @@ class Reopen(_Command, frozen=True, kw_only=True, tag="reopen"):
     reason: Text = ""
 
 
-Command = Resolve | Reopen
+class Retry(_Command, frozen=True, kw_only=True, tag="retry"):
+    """Ask Cal.com again. A sweep asks for many, a human for one: the human comes first."""
+
+    sweep: bool = False
+
+
+Command = Resolve | Reopen | Retry
 
 
 class CommandOutcome(Struct, frozen=True, kw_only=True):
@@ -39,6 +45,6 @@ class CommandOutcome(Struct, frozen=True, kw_only=True):
     command_id: str
     record_id: UUID
     applied: bool
-    reason: str  # "applied", "newer_version", "unknown_record", "nothing_to_resolve", "nothing_to_reopen"
+    reason: str  # "applied", "newer_version", "unknown_record", "nothing_to_resolve", ... (see `correlate`)
     version: int | None  # the record's version afterwards; None: no such record in this company
     decided_at: datetime

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from typing import Final
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from msgspec import Struct
 
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     DATA_MISMATCH = "DATA_MISMATCH"
     VERIFICATION_ERROR = "VERIFICATION_ERROR"
     AMBIGUOUS_MATCH = "AMBIGUOUS_MATCH"
+    WEBHOOK_SILENT = "WEBHOOK_SILENT"  # of a company, never of a record
 
 
 class FlagType(StrEnum):
@@ -98,6 +100,9 @@ class Why(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: str | None = None  # id of the event that brought it about
     candidates: tuple[str, ...] = ()
     note: str | None = None  # "late", "conflict", "merged", "corrected", "policy", "by hand"
+    observed_at: datetime | None = None  # when Cal.com answered what the verdict rests on
+    answer: str | None = None  # its reason in a word: "not_found", "timeout"
+    attempts: int | None = None  # how often it was asked
     silent_doors: tuple[str, ...] = ()  # of doors that had fallen silent nobody could say what they still held
 
 
@@ -116,7 +121,7 @@ class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int
     decided_at: datetime
     reason: str  # one sentence, English; pages and mails have their own words for `kind`
-    verdict: str  # "not_verified" until Cal.com was asked
+    verdict: str  # a `Verdict`, or "not_verified" where Cal.com was not asked, or did not answer in time
     deadline_at: datetime | None = None
     resolves: UUID | None = None
     resolved_by: str | None = None  # "auto", "merged" or the actor
@@ -124,3 +129,16 @@ class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     booking: BookingFacts | None = None
     inconsistencies: tuple[Inconsistency, ...] = ()
     why: Why = Why()
+
+
+_IDS: Final = uuid5(NAMESPACE_URL, "https://reconcal.example/ids")
+
+
+def company_record_id(company_id: str) -> UUID:
+    """Give what stands for the record in flags about a company as a whole."""
+    return uuid5(_IDS, f"company\0{company_id}")
+
+
+def company_flag_id(company_id: str, kind: str, generation: int) -> UUID:
+    """Make the id of a flag about a company, as those about records are made; "resolved:" + kind ends it."""
+    return uuid5(_IDS, f"flag\0{company_id}\0{company_record_id(company_id)}\0{kind}\0{generation}")

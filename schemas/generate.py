@@ -15,7 +15,7 @@ from schemas.commands import Command
 from schemas.dead_letters import DeadLetter
 from schemas.door_docs import openapi
 from schemas.flags import Flag
-from schemas.observations import Observation
+from schemas.observations import Check, Observation
 from schemas.topic_docs import HEADERS, KEY, TOPICS, Doc, Message
 
 HERE: Final = Path(__file__).parent
@@ -24,6 +24,7 @@ STRUCTS: Final[dict[str, tuple[str, Any]]] = {
     "appointment-event": ("What the booking app sends: the whole appointment, every time.", AppointmentEvent),
     "booking-event": ("What one Cal.com webhook, or one observation, amounts to, normalised.", BookingEvent),
     "observation": ("What Cal.com's API answered about a booking.", Observation),
+    "check": ("What Cal.com's API answered to a question about a record.", Check),
     "command": ("What an operator asked for.", Command),
     "flag": ("What the reconciler decided.", Flag),
     "dead-letter": ("Where an envelope lies that could not be understood, and why.", DeadLetter),

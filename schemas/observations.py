@@ -4,10 +4,12 @@ An envelope is read as an observation by its `ce_type` alone, which the door nev
 """
 
 from typing import Any
+from uuid import UUID
 
 from msgspec import Struct
 
 from schemas.appointments import Id, Instant
+from schemas.verification import Verdict
 
 
 class Observation(Struct, frozen=True, kw_only=True, tag_field="type", tag="observation"):
@@ -20,3 +22,22 @@ class Observation(Struct, frozen=True, kw_only=True, tag_field="type", tag="obse
     id: Id
     observed_at: Instant
     booking: dict[str, Any]
+
+
+class Check(Struct, frozen=True, kw_only=True, tag_field="type", tag="check"):
+    """What Cal.com's API answered to a question about a record (`ce_type` `reconcal.check`), bookings included.
+
+    `verdict` is never `unauthorised`: that is an incident of the company and says nothing of a record. `reason` is a
+    short word to count by ("not_found", "timeout", "server_error", "not_json", "empty_list" ...). `bookings` are all
+    that were found on the way, in the shape of `Observation.booking`: the whole chain, where one was moved.
+    """
+
+    id: Id  # check-<record id>-<number of the question>
+    observed_at: Instant
+    record_id: UUID
+    subject: str
+    number: int
+    verdict: Verdict
+    reason: str
+    uid: str | None = None  # the uid that was asked for; None: it was searched for
+    bookings: list[dict[str, Any]] = []

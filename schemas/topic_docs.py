@@ -16,8 +16,8 @@ HEADERS: Final = {
     "ce_specversion": "1.0",
     "ce_id": "Names the message within its source; a repeat has the same.",
     "ce_source": "Where it came through the door.",
-    "ce_type": f"{topics.TYPE_CALCOM_WEBHOOK}, {topics.TYPE_OBSERVATION}, {topics.TYPE_APPOINTMENT}, "
-    f"{topics.TYPE_COMMAND} or a flag's type.",
+    "ce_type": f"{topics.TYPE_CALCOM_WEBHOOK}, {topics.TYPE_OBSERVATION}, {topics.TYPE_CHECK}, "
+    f"{topics.TYPE_APPOINTMENT}, {topics.TYPE_COMMAND} or a flag's type.",
     "ce_time": "The door's clock, RFC 3339.",
     "content-type": "Of the body.",
     "received_at": "The door's clock, RFC 3339: windows count from it.",
@@ -68,6 +68,7 @@ TOPICS: Final = (
         messages=(
             Message(name="CalcomWebhook", title="Cal.com webhook", payload=None, normalised="booking-event"),
             Message(name="Observation", title="Observation", payload="observation", normalised="booking-event"),
+            Message(name="Check", title="Check", payload="check", normalised="booking-event"),
         ),
     ),
     Doc(

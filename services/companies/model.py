@@ -53,6 +53,10 @@ class Company(Struct, frozen=True, kw_only=True):
     compared_fields: tuple[str, ...] = COMPARED
     match_by_attendee: bool = True
     calcom_base_url: str = "https://api.cal.com/v2"
+    verification_wait_seconds: float = 14_400.0  # how long a record may wait for Cal.com's API before it is flagged
+    history_began_at: datetime | None = None  # a company that loads its past: whatever is older is indeterminate ...
+    app_loaded_at: datetime | None = None  # ... until both sides were loaded
+    calcom_loaded_at: datetime | None = None
 
 
 class Contact(Struct, frozen=True, kw_only=True):

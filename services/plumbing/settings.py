@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX: Final = "RECONCAL_"
-SECRETS: Final = frozenset({"secret_key", "postgres_dsn", "smtp_password", "kafka_sasl_password"})
+SECRETS: Final = frozenset({"secret_key", "postgres_dsn", "smtp_password", "kafka_sasl_password", "calcom_proxy_url"})
 #: Names with our prefix that are no settings.
 OTHERS: Final = frozenset({"RECONCAL_CONFIG"})
 
@@ -48,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reconciler_port: Port
     notifier_host: str
     notifier_port: Port
+    verifier_host: str
+    verifier_port: Port
     ingest_max_body_bytes: Count
     ingest_produce_timeout_seconds: Positive
     ingest_spool_dir: str
@@ -64,6 +66,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dead_letter_brake_run: Count
     dead_letter_brake_share: Annotated[float, Meta(gt=0, le=1)]
     dead_letter_brake_of: Count
+    calcom_api_version: str
+    calcom_timeout_seconds: Positive
+    calcom_max_answer_bytes: Count
+    calcom_proxy_url: str
+    calcom_private_addresses: Literal["refuse", "allow"]
+    calcom_requests_per_minute: Annotated[int, Meta(ge=10)]
+    verifier_slots: Annotated[int, Meta(ge=3)]
+    verifier_lease_seconds: Positive
+    calcom_poll_seconds: Positive
+    calcom_poll_overlap_seconds: Positive
+    calcom_poll_settle_seconds: Annotated[float, Meta(ge=0)]
+    calcom_webhook_check_seconds: Positive
+    sweep_time_zone: str
     notify_hold_seconds: Annotated[float, Meta(ge=0)]
     smtp_host: str
     smtp_port: Port

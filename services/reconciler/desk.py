@@ -14,6 +14,7 @@ from services.reconciler.core.decision import Cluster, Decision
 from services.reconciler.core.events import (
     CLOCK_AHEAD_MAX,
     CLOCK_BEHIND_MAX,
+    Checked,
     Commanded,
     DeadlineReached,
     Event,
@@ -22,7 +23,8 @@ from services.reconciler.core.events import (
     PolicyChanged,
     event_id,
 )
-from services.reconciler.core.keys import keys_of_appointment, keys_of_booking
+from services.reconciler.core.keys import key_of_subject, keys_of_appointment, keys_of_booking
+from services.reconciler.core.matching import name_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.decode.observations import TRIGGER as OBSERVED
@@ -38,6 +40,8 @@ def keys_of(company_id: str, event: Event, policy: Policy) -> list[Key]:
         return [(company_id, key) for key in keys_of_appointment(event, policy)]
     if type(event) is HeardBooking:
         return [(company_id, key) for key in keys_of_booking(event, policy)]
+    if type(event) is Checked:
+        return [(company_id, key_of_subject(event.answer.subject))]
     return []
 
 
@@ -155,6 +159,8 @@ class Desk:
             changes.flags.extend([(flag, partition) for flag in decision.flags])
         if decision.outcome is not None:
             changes.outcomes.append((company_id, decision.outcome))
+        for record_id, question in decision.questions:
+            changes.questions[(company_id, record_id)] = question
 
 
 def _follow(moved: Mapping[ClusterRef, UUID], company_id: str, cluster_id: UUID) -> UUID:
@@ -202,6 +208,9 @@ def _record_of(event: Event, decision: Decision) -> UUID | None:
     """Say which record an event belongs to: the one that holds its side."""
     if type(event) is Commanded:
         return event.command.record_id
+    if type(event) is Checked:
+        subject = event.answer.subject
+        return next((r.record_id for r in decision.cluster.records if subject in names_of(r)), None)
     records = decision.cluster.records
     if len(records) == 1:
         return records[0].record_id
@@ -216,6 +225,12 @@ def _record_of(event: Event, decision: Decision) -> UUID | None:
     return None
 
 
+def names_of(record: Record) -> set[str]:
+    """Give the names of a record's sides."""
+    names = {name_of(side) for side in record.chain}
+    return names | {name_of(record.appointment)} if record.appointment else names
+
+
 def _kind(event: Event) -> str:
     if type(event) is HeardBooking:
         return event.event.trigger
@@ -223,7 +238,7 @@ def _kind(event: Event) -> str:
         return str(event.command.__struct_config__.tag)
     if type(event) is HeardAppointment:
         return str(event.event.__struct_config__.tag)
-    return "deadline"
+    return f"check.{event.answer.verdict}" if type(event) is Checked else "deadline"
 
 
 def _occurred_at(event: Event) -> datetime | None:
@@ -231,4 +246,6 @@ def _occurred_at(event: Event) -> datetime | None:
         return event.command.issued_at
     if type(event) is DeadlineReached or type(event) is PolicyChanged:
         return event.at
+    if type(event) is Checked:
+        return event.answer.observed_at
     return event.event.occurred_at

@@ -71,7 +71,14 @@ class Reconciler:
             relay = Relay(pool, publisher, lambda: worker.owned)
             doors = PostgresDoors(pool, settings.door_silence_seconds)
             worker = Worker(
-                Ports(reader, probe, PostgresStore(pool), RegisterPolicies(register, pool), self._clock, doors),
+                Ports(
+                    reader,
+                    probe,
+                    PostgresStore(pool),
+                    RegisterPolicies(register, pool, self._clock),
+                    self._clock,
+                    doors,
+                ),
                 owner=self._owner,
                 log_id=found.cluster_id,
                 home_of=lru_cache(maxsize=100_000)(partial(partition_of, partitions=count)),

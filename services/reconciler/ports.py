@@ -11,6 +11,7 @@ from schemas.commands import CommandOutcome
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Envelope
 from schemas.flags import Flag
+from schemas.verification import Question
 from services.plumbing.clock import Clock
 from services.reconciler.core.decision import Gone, Transition
 from services.reconciler.core.policy import Policy
@@ -124,6 +125,7 @@ class Changes(Struct, kw_only=True):
     reroutes: list[Envelope]  # found on a partition that is not their company's
     incidents: list[Incident]  # one a company and kind
     applied: list[Applied]
+    questions: dict[RecordRef, Question | None]  # what Cal.com is to be asked; None: nothing any more
 
     @classmethod
     def begin(cls, at: datetime, epochs: dict[int, int]) -> "Changes":
@@ -144,6 +146,7 @@ class Changes(Struct, kw_only=True):
             reroutes=[],
             incidents=[],
             applied=[],
+            questions={},
         )
 
 

@@ -11,8 +11,10 @@ from msgspec import Struct
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
 from schemas.flags import Kind, SyncStatus
+from schemas.verification import Verdict
+from services.reconciler.core.answers import Answer
 from services.reconciler.core.matching import Chain, Rule
-from services.reconciler.core.record import Finding, OpenFlag, Record, Resolution
+from services.reconciler.core.record import Finding, OpenFlag, Record, Resolution, Round
 from services.reconciler.core.sides import AppointmentSide, booking_facts
 
 
@@ -40,6 +42,10 @@ class Decided(Struct, frozen=True, kw_only=True, omit_defaults=True):
     flags_raised: int = 0
     resolution: Resolution | None = None
     retired: dict[str, int] = {}
+    answers: tuple[Answer, ...] = ()
+    round: Round | None = None
+    asked: int = 0
+    asked_since: datetime | None = None
 
 
 _facts: Final = msgspec.json.Decoder(Facts)
@@ -57,6 +63,9 @@ COLUMNS: Final = (
     ("booking_uid", "text"),
     ("starts_at", "timestamptz"),
     ("calcom_sync_status", "text"),
+    ("last_sync_attempt_at", "timestamptz"),
+    ("sync_attempt_count", "int"),
+    ("sync_verified_at", "timestamptz"),
     ("sync_error_message", "text"),
     ("sync_error_code", "text"),
     ("requires_manual_review", "bool"),
@@ -123,6 +132,10 @@ def read(company_id: str, facts: str, decision: str) -> Record:
         flags_raised=made.flags_raised,
         resolution=made.resolution,
         retired=made.retired,
+        answers=made.answers,
+        round=made.round,
+        asked=made.asked,
+        asked_since=made.asked_since,
         version=made.version,
     )
 
@@ -131,8 +144,9 @@ def columns(record: Record, partition: int, changed_at: datetime) -> tuple[objec
     """Give a record's row, in the order of COLUMNS."""
     head = record.chain[-1] if record.chain else None
     newest = record.appointment.heard[-1].event.appointment if record.appointment else None
-    # What the columns say of an error holds while the status says so: a pending difference is none yet.
-    finding = record.finding if record.status not in (SyncStatus.PENDING, SyncStatus.SYNCED) else None
+    attempts = record.attempts
+    believed = [one for one in record.answers if one.verdict is not Verdict.UNKNOWN] if record.answers else ()
+    kind = shown_kind(record)
     return (
         record.company_id,
         record.record_id,
@@ -143,8 +157,11 @@ def columns(record: Record, partition: int, changed_at: datetime) -> tuple[objec
         head.uid if head else None,
         newest.starts_at if newest else head.heard[-1].event.starts_at if head else None,
         record.status.value,
-        error_message(finding) if finding else None,
-        finding.kind.value if finding else None,
+        record.answers[-1].observed_at if record.answers else None,
+        len(attempts),
+        believed[-1].observed_at if believed else None,
+        error_message(record, kind),
+        kind.value if kind else None,
         record.flag is not None,
         record.flag.flagged_at if record.flag else None,
         record.rule.value if record.rule else None,
@@ -173,15 +190,36 @@ def _made(record: Record) -> Decided:
         flags_raised=record.flags_raised,
         resolution=record.resolution,
         retired=record.retired,
+        answers=record.answers,
+        round=record.round,
+        asked=record.asked,
+        asked_since=record.asked_since,
     )
 
 
-def error_message(finding: Finding) -> str:
+def shown_kind(record: Record) -> Kind | None:
+    """Give `sync_error_code`: it holds while the status says so; a difference within its window is none yet."""
+    if record.finding is None or record.status is SyncStatus.PENDING:
+        return None
+    if record.flag is not None:
+        return record.flag.kind
+    if record.resolution is not None and record.status is not SyncStatus.VERIFICATION_PENDING:
+        return record.resolution.kind
+    return None
+
+
+def error_message(record: Record, kind: Kind | None) -> str | None:
     """Give `sync_error_message`: a document, as the specification of the columns has it."""
-    if finding.kind is Kind.DATA_MISMATCH:
-        body: dict[str, object] = {"type": "data_inconsistency", "inconsistencies": finding.inconsistencies}
-    else:
-        body = {"type": finding.kind.value.lower(), "since": finding.since}
+    finding = record.finding
+    if kind is None:
+        waits = finding is not None and finding.indeterminate
+        return _encoder.encode({"type": "indeterminate"}).decode() if waits else None
+    body: dict[str, object] = {"type": kind.value.lower(), "since": finding.since if finding else None}
+    if kind is Kind.DATA_MISMATCH and finding is not None:
+        body = {"type": "data_inconsistency", "inconsistencies": finding.inconsistencies}
+    elif kind is Kind.VERIFICATION_ERROR and record.answers:
+        newest = record.answers[-1]
+        body |= {"reason": newest.reason, "observed_at": newest.observed_at}
     return _encoder.encode(body).decode()
 
 

@@ -12,6 +12,7 @@ import msgspec
 from schemas import topics
 from schemas.envelope import Envelope
 from schemas.flags import Flag, FlagType
+from schemas.verification import PRIORITIES, QUESTIONS
 from services.plumbing.lifecycle import describe
 from services.plumbing.postgres import Connection, Pool
 from services.reconciler import rows
@@ -188,6 +189,20 @@ INSERT INTO command_outcomes (company_id, command_id, record_id, applied, reason
 SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bool[], $5::text[], $6::bigint[], $7::timestamptz[])
 ON CONFLICT (company_id, command_id) DO NOTHING"""
 
+#: Queues what Cal.com is to be asked. Whoever asks an older question still has the lease: nobody asks beside him.
+_QUESTIONS: Final = """
+INSERT INTO verifications AS v (company_id, record_id, number, priority, starts_at, not_before, question)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::smallint[], $5::timestamptz[], $6::timestamptz[],
+  $7::json[])
+ON CONFLICT (company_id, record_id) DO UPDATE
+SET number = excluded.number, priority = excluded.priority, starts_at = excluded.starts_at,
+  not_before = excluded.not_before, question = excluded.question"""
+
+#: Takes back what Cal.com need not be asked any more.
+_UNASKED: Final = """
+DELETE FROM verifications v USING unnest($1::text[], $2::uuid[]) AS u (company_id, record_id)
+WHERE v.company_id = u.company_id AND v.record_id = u.record_id"""
+
 #: Sets aside what could not be understood.
 _DEAD: Final = """
 INSERT INTO dead_letters
@@ -278,6 +293,7 @@ class PostgresStore:
                 await _save_dead(connection, changes)
                 await _save_reroutes(connection, changes)
                 await _save_applied(connection, changes)
+                await _save_questions(connection, changes)
         except _REFUSALS as error:
             raise Unstorable(describe(error)) from error
 
@@ -473,6 +489,27 @@ async def _save_applied(connection: Connection, changes: Changes) -> None:
     if changes.applied:
         columns = _turn((a.company_id, _json(a.policy), a.after_record_id) for a in changes.applied)
         await connection.execute(_APPLIED, *columns, changes.at)
+
+
+def _ref(item: tuple[RecordRef, object]) -> RecordRef:
+    return item[0]
+
+
+async def _save_questions(connection: Connection, changes: Changes) -> None:
+    if not changes.questions:
+        return
+    if void := sorted(ref for ref, question in changes.questions.items() if question is None):
+        await connection.execute(_UNASKED, *_turn(void))
+    asked = [(ref, question) for ref, question in sorted(changes.questions.items(), key=_ref) if question is not None]
+    if asked:
+        await connection.execute(
+            _QUESTIONS,
+            *_turn(
+                (c, r, q.number, PRIORITIES.index(q.priority), q.starts_at, q.not_before, _json(q))
+                for (c, r), q in asked
+            ),
+        )
+        await connection.execute(f"NOTIFY {QUESTIONS}")
 
 
 def _policy(text: str) -> Policy | None:

@@ -133,13 +133,18 @@ def _job(company_id: str, policy: Policy, before: Applied | None) -> Job:
 
 
 def _waits_only(old: Policy, new: Policy) -> bool:
-    """Tell whether nothing but the length of windows has changed: that is nothing to a record that is in order."""
+    """Tell whether nothing but the length of windows has changed, or what comes after them.
+
+    That is nothing to a record that is in order.
+    """
     as_before = replace(
         new,
         window_seconds=old.window_seconds,
         settling_window_seconds=old.settling_window_seconds,
         unconfirmed_window_seconds=old.unconfirmed_window_seconds,
         unpaid_window_seconds=old.unpaid_window_seconds,
+        verify=old.verify,
+        verification_wait_seconds=old.verification_wait_seconds,
     )
     return as_before == old
 

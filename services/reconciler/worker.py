@@ -17,6 +17,7 @@ from schemas import topics
 from schemas.envelope import Envelope
 from services.plumbing import telemetry
 from services.plumbing.lifecycle import describe
+from services.reconciler.core.correlate import WEBHOOK_LOST
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.frontier import Contact
 from services.reconciler.core.policy import Policy
@@ -458,6 +459,7 @@ def _note_batch(changes: Changes, found: Sorted, seconds: float) -> None:
             telemetry.event_notes.labels(event.note).inc()
     for (topic, disposition), count in counts.items():
         telemetry.envelopes.labels(topic, disposition).inc(count)
+    _note_checks(changes)
     for dead in found.dead:
         telemetry.dead_letters.labels(dead.letter.topic, dead.letter.reason).inc()
     for flag, _ in changes.flags:
@@ -474,6 +476,16 @@ def _note_batch(changes: Changes, found: Sorted, seconds: float) -> None:
         ignored=len(found.ignored),
         seconds=round(seconds, 4),
     )
+
+
+def _note_checks(changes: Changes) -> None:
+    """Count what Cal.com's API mended, and what it is asked."""
+    lost = sum(transition.note == WEBHOOK_LOST for _, transition in changes.transitions)
+    if lost:
+        telemetry.webhooks_lost.inc(lost)
+    for question in changes.questions.values():
+        if question is not None:
+            telemetry.questions_asked.labels(question.priority.value).inc()
 
 
 def _note_reroutes(changes: Changes) -> None:
@@ -496,6 +508,7 @@ def _note_rules(changes: Changes) -> None:
 
 
 def _note_fired(due: list[Due], changes: Changes, now: datetime) -> None:
+    _note_checks(changes)
     for entry in due:
         telemetry.deadline_seconds.observe((now - entry.deadline_at).total_seconds())
     for flag, _ in changes.flags:

@@ -18,6 +18,7 @@ NOT_BY_COMPANY: Final = {
     "change_counters": "one counter for all companies, by name",
     "partitions": "Kafka's partition numbers, which all companies share",
     "notifier_offsets": "likewise",
+    "api_budgets": "companies that share an API key share its limits",
     "doors": "an ingest is every company's door",
 }
 NO_PRIMARY_KEY: Final = {

@@ -19,11 +19,11 @@ from schemas.rules import Waiting
 from services.plumbing.postgres import Pool
 from services.reconciler.core.events import Commanded, DeadlineReached, Event, Heard
 from services.reconciler.core.policy import Policy
-from services.reconciler.core.record import record_id
-from services.reconciler.ports import Applied, DeadRow, EventRow, Fenced, Incident, Progress, Unstorable
+from services.reconciler.core.record import Record, record_id
+from services.reconciler.ports import Applied, DeadRow, EventRow, Fenced, Incident, Progress, RecordRef, Unstorable
 from services.reconciler.store import PostgresStore
 from tests.support import builders
-from tests.support.history import NOW, POLICY, at, calcom, fold, local
+from tests.support.history import NOW, POLICY, at, calcom, checked, fold, local
 from tests.support.letters import histories
 from tests.support.stores import InMemory, InPostgres, Teller, Written
 
@@ -64,6 +64,7 @@ async def shape(written: Written) -> Shape:
         await written.dead(),
         await written.reroutes(),
         await written.incidents(),
+        await written.questions(),
     )
 
 
@@ -521,3 +522,64 @@ async def test_any_record_that_is_saved_is_loaded_as_it_was(written: Written, hi
         assert {r.record_id: r for found in by_record.records.values() for r in found} == {
             r.record_id: r for r in loaded
         }
+
+
+ASKS: Final = Policy(window_seconds=300, verify=True)
+
+
+async def asked(teller: Teller) -> tuple[RecordRef, Record]:
+    """Tell of an appointment alone until Cal.com is being asked; gives the record."""
+    await teller.tell(local(**LINKED))
+    ((ref, record),) = fold_of(local(**LINKED))
+    reached = DeadlineReached(record_id=record.record_id, at=at(301), known_until=at(301))
+    await teller.store.save(await teller.sheet(reached, policy=ASKS))
+    return ref, record
+
+
+def fold_of(*events: Heard) -> list[tuple[RecordRef, Record]]:
+    return [((r.company_id, r.record_id), r) for r in fold(events).records]
+
+
+async def test_a_question_is_written_with_the_record_that_it_is_about(written: Written) -> None:
+    ref, _ = await asked(await Teller.claim(written.store))
+    ((where, question),) = (await written.questions()).items()
+    assert (where, question.record_id, question.number, question.uid) == (ref, ref[1], 1, "A")
+    record = (await written.records())[ref]
+    assert (record.asked, record.round is not None) == (1, True)
+
+
+async def test_the_next_question_takes_the_place_of_the_one_before(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    ref, _ = await asked(teller)
+    record = (await written.records())[ref]
+    await teller.store.save(await teller.sheet(checked(record, "absent_once", 302), policy=ASKS))
+    ((_, question),) = (await written.questions()).items()
+    assert (question.number, question.absent_at) == (2, at(302))
+
+
+async def test_a_question_that_is_answered_by_a_webhook_is_taken_back(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await asked(teller)
+    await teller.store.save(await teller.sheet(calcom(seconds=310), policy=ASKS))
+    assert await written.questions() == {}
+
+
+async def test_answers_and_the_round_of_questions_come_back_as_they_were(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    ref, _ = await asked(teller)
+    record = (await written.records())[ref]
+    sheet = await teller.sheet(checked(record, "unknown", 302, reason="timeout"), policy=ASKS)
+    await teller.store.save(sheet)
+    assert (await written.records())[ref] == sheet.records[ref][0]
+
+
+async def test_a_fenced_save_asks_nothing(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED))
+    ((_, record),) = fold_of(local(**LINKED))
+    reached = DeadlineReached(record_id=record.record_id, at=at(301), known_until=at(301))
+    sheet = await teller.sheet(reached, policy=ASKS)
+    await Teller.claim(written.store)
+    with pytest.raises(Fenced):
+        await teller.store.save(sheet)
+    assert await written.questions() == {}

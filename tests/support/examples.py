@@ -13,10 +13,11 @@ from uuid import UUID, uuid5
 import msgspec
 
 from schemas import topics
-from schemas.commands import Reopen, Resolve
+from schemas.commands import Reopen, Resolve, Retry
 from schemas.dead_letters import DeadLetter
 from schemas.flags import AppointmentFacts, Flag, FlagType, Inconsistency, Kind, Why
-from schemas.observations import Observation
+from schemas.observations import Check, Observation
+from schemas.verification import Verdict
 from tests.support import builders
 from tests.support.builders import HALF_AN_HOUR, NOW, STARTS_AT, Json, having, webhook, z, z_ms
 
@@ -152,7 +153,19 @@ def _structs() -> dict[str, Any]:
     return {
         "command-resolve": Resolve(id="cmd_1", reason="The patient came without an appointment.", **said),
         "command-reopen": Reopen(id="cmd_2", reason="Looked at again.", **said),
+        "command-retry": Retry(id="cmd_3", **said),
         "observation": Observation(id="obs_1", observed_at=NOW + HALF_AN_HOUR, booking=_observed()),
+        "check": Check(
+            id=f"check-{record_id}-1",
+            observed_at=NOW + HALF_AN_HOUR,
+            record_id=record_id,
+            subject="a:4711",
+            number=1,
+            verdict=Verdict.FOUND_EQUAL,
+            reason="found",
+            uid=_UID,
+            bookings=[_observed()],
+        ),
         "flag": _flag(flag_id, record_id),
         "dead-letter": DeadLetter(
             company_id="praxis",

@@ -19,10 +19,21 @@ from schemas.appointments import (
 )
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.flags import Flag
+from schemas.verification import Question, Verdict
+from services.reconciler.core.answers import Answer
 from services.reconciler.core.decision import Decision
-from services.reconciler.core.events import DeadlineReached, Event, Heard, HeardAppointment, HeardBooking
+from services.reconciler.core.events import (
+    Checked,
+    DeadlineReached,
+    Event,
+    Heard,
+    HeardAppointment,
+    HeardBooking,
+    PolicyChanged,
+)
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
+from services.reconciler.core.sides import appointment_facts, booking_facts
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded
 
@@ -96,12 +107,13 @@ def calcom(
     event_id = f"cal-{uid}-{fields.get('seat', '')}-{trigger}-{seconds}"
     booker = Attendee(name="Mia Patient", email=fields.pop("email", "mia@example.com"), phone=fields.pop("phone", None))
     marks = {"PAYMENT_INITIATED": {"unpaid": True}, "PAID": {"paid": True}}.get(trigger, {})
+    status = fields.pop("status", _STATUSES.get(name))
     event = BookingEvent(
         event_id=fields.pop("id", event_id),
         trigger=name,
         occurred_at=at(seconds),
         uid=uid,
-        status=fields.pop("status", _STATUSES.get(name)),
+        status=None if status is None else BookingStatus(status),
         starts_at=starts_at,
         ends_at=starts_at + timedelta(minutes=fields.pop("lasts", 30)),
         parent_uid=fields.pop("parent", None),
@@ -109,6 +121,25 @@ def calcom(
         **(marks | fields),
     )
     return HeardBooking(at(seconds if received is None else received), event)
+
+
+def checked(record: Record, verdict: str, seconds: float, *, number: int | None = None, reason: str = "") -> Checked:
+    """Say that Cal.com answered the question about a record that is open (or that of a number), `seconds` in."""
+    number = record.asked if number is None else number
+    uid = booking_facts(record.chain).uid if record.chain else None
+    if record.appointment and not record.chain:
+        uid = appointment_facts(record.appointment).calcom_booking_uid
+    answer = Answer(
+        id=f"check-{record.record_id}-{number}",
+        subject=record.anchor,
+        number=number,
+        observed_at=at(seconds),
+        received_at=at(seconds),
+        verdict=Verdict(verdict),
+        reason=reason or verdict,
+        uid=uid,
+    )
+    return Checked(answer)
 
 
 class Story:
@@ -119,6 +150,7 @@ class Story:
         self.policy = policy
         self.desk = Desk(Loaded({}, {}, {}), Changes.begin(NOW, {}))
         self.flags: list[Flag] = []
+        self.questions: list[Question] = []
         self.decisions: list[Decision] = []
 
     def tell(self, *events: Event) -> "Story":
@@ -126,6 +158,7 @@ class Story:
         for event in events:
             decision = self.desk.fold("acme", event, self.policy, 0, NOW)
             self.flags.extend(decision.flags)
+            self.questions.extend(question for _, question in decision.questions if question is not None)
             self.decisions.append(decision)
         return self
 
@@ -141,6 +174,7 @@ class Story:
         loaded = Loaded(dict(desk._clusters), dict(desk._records), dict(desk._of_record))
         other.desk = Desk(loaded, Changes.begin(NOW, {}))
         other.flags, other.decisions = list(self.flags), list(self.decisions)
+        other.questions = list(self.questions)
         return other
 
     def laid(self) -> dict[Any, tuple[Record, ...]]:
@@ -155,6 +189,13 @@ class Story:
         for event in sorted(events, key=lambda heard: heard.received_at):
             self.until((event.received_at - NOW).total_seconds()).tell(event)
         return self.until(seconds)
+
+    def under(self, policy: Policy, seconds: float) -> "Story":
+        """Let the company have other rules from a moment on."""
+        self.policy = policy
+        for ref in [("acme", record.record_id) for record in self.records]:
+            self.decisions.append(self.desk.fold("acme", PolicyChanged(at(seconds)), policy, 0, at(seconds), [], [ref]))
+        return self
 
     def until(self, seconds: float) -> "Story":
         """Let every deadline before a moment fire, both sides being read until then."""

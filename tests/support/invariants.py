@@ -8,7 +8,7 @@ that no row is seen across companies, belongs to what shows rows.)
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct
@@ -146,7 +146,7 @@ def outline(record: Record) -> tuple[object, ...]:
 
 
 def _rebuild(said: Sequence[_Said], policies: Mapping[str, Policy], until: datetime) -> list[Record]:
-    """Fold a log from nothing, in its own order, then let every deadline fire."""
+    """Fold a log from nothing, in its own order, then let every deadline fire. The log has Cal.com's answers, too."""
     desk = Desk(Loaded({}, {}, {}), Changes.begin(until, {}))
     for one in said:
         envelope, company_id = one.envelope, one.envelope.company_id or ""
@@ -155,8 +155,10 @@ def _rebuild(said: Sequence[_Said], policies: Mapping[str, Policy], until: datet
                 desk.fold(company_id, event, policies[company_id], envelope.partition, envelope.received_at)
     while due := [r for r in desk.records() if r.deadline_at is not None and r.deadline_at < until]:
         for record in due:
-            reached = DeadlineReached(record_id=record.record_id, at=until, known_until=until)
-            desk.fold(record.company_id, reached, policies[record.company_id], 0, until)
+            # In the time of the log: what waits for Cal.com waits from the end of its window on.
+            at = (record.deadline_at or until) + timedelta(microseconds=1)
+            reached = DeadlineReached(record_id=record.record_id, at=at, known_until=until)
+            desk.fold(record.company_id, reached, policies[record.company_id], 0, at)
     return desk.records()
 
 

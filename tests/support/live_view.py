@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from schemas import topics
 from schemas.envelope import Envelope
 from schemas.flags import Flag, FlagType
+from services.companies.model import Purpose
 from services.companies.register import Register
 from services.plumbing import kafka
 from services.plumbing.clock import WallClock
@@ -200,4 +201,8 @@ def _resolved(row: Row) -> Flag:
 async def _policies(pool: Pool) -> dict[str, Policy]:
     register = Register()
     await register.refresh(pool)
-    return {company_id: policy_of(company) for company_id, company in register.companies.items()}
+    now = WallClock().now()
+    return {
+        company_id: policy_of(company, verify=register.holds(company_id, Purpose.CALCOM_API_KEY, now))
+        for company_id, company in register.companies.items()
+    }

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from schemas import topics
 from schemas.envelope import Delivery, Envelope
 from schemas.flags import Flag, FlagType, SyncStatus
+from schemas.verification import Question
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.doors import Door, horizon_of
@@ -225,6 +226,7 @@ class MemoryStore:
         self.reroutes: list[Envelope] = []
         self.incidents: dict[tuple[str, str], Incident] = {}
         self.rules: dict[str, Applied] = {}
+        self.questions: dict[RecordRef, Question] = {}
 
     def send_on(self, broker: MemoryBroker, *, at: datetime) -> None:
         """Send what was found on the wrong partition to its own, as the relay does."""
@@ -285,6 +287,10 @@ class MemoryStore:
             seen = found.seen + (before.seen if before else 0)
             self.incidents[(found.company_id, found.kind)] = replace(found, seen=seen)
         self.rules |= {applied.company_id: applied for applied in changes.applied}
+        for ref, question in changes.questions.items():
+            self.questions.pop(ref, None)
+            if question is not None:
+                self.questions[ref] = question
         await self.hazard("saved")
 
     def _save_records(self, changes: Changes) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from schemas.commands import CommandOutcome
 from schemas.envelope import Delivery
 from schemas.flags import Flag
+from schemas.verification import PRIORITIES, Question
 from services.plumbing.postgres import Pool
 from services.reconciler import rows
 from services.reconciler.core.events import Event
@@ -72,6 +73,10 @@ class Written(Protocol):
         """Give detail and count by company and kind."""
         ...
 
+    async def questions(self) -> dict[RecordRef, Question]:
+        """Give what Cal.com is to be asked, by record."""
+        ...
+
 
 class InMemory:
     """A memory store."""
@@ -119,6 +124,10 @@ class InMemory:
     async def incidents(self) -> dict[tuple[str, str], tuple[str, int]]:
         """See `Written`."""
         return {ref: (found.detail, found.seen) for ref, found in self.store.incidents.items()}
+
+    async def questions(self) -> dict[RecordRef, Question]:
+        """See `Written`."""
+        return dict(self.store.questions)
 
 
 class InPostgres:
@@ -191,6 +200,18 @@ class InPostgres:
         found = await self.pool.fetch("SELECT * FROM incidents")
         assert all(row["opened_at"] <= row["last_seen_at"] for row in found)
         return {(row["company_id"], row["kind"]): (row["detail"], row["seen"]) for row in found}
+
+    async def questions(self) -> dict[RecordRef, Question]:
+        """See `Written`; the columns must be what the question says."""
+        found = await self.pool.fetch("SELECT * FROM verifications")
+        asked = {
+            (row["company_id"], row["record_id"]): msgspec.json.decode(row["question"], type=Question) for row in found
+        }
+        for row in found:
+            question = asked[(row["company_id"], row["record_id"])]
+            told = (question.number, PRIORITIES.index(question.priority), question.starts_at, question.not_before)
+            assert (row["number"], row["priority"], row["starts_at"], row["not_before"]) == told
+        return asked
 
 
 class Teller:

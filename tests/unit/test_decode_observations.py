@@ -39,6 +39,7 @@ def test_a_full_answer_says_all_of_this() -> None:
         event_type_id=5150,
         appointment_id="4711",
         ical_uid="uid-1@Cal.com",
+        made_at=b.NOW,
         title="Check-up",
         time_zone="Europe/Vienna",
         attendees=(Attendee(name="Nora Guest", email="nora.guest@example.org", phone="+493055501234"),),

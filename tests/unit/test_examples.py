@@ -15,7 +15,7 @@ from schemas.commands import Command
 from schemas.dead_letters import DeadLetter
 from schemas.envelope import Delivery, Envelope
 from schemas.flags import Flag
-from schemas.observations import Observation
+from schemas.observations import Check, Observation
 from services.reconciler.decode import Decoded
 from tests.support import builders as b
 from tests.support import examples
@@ -26,7 +26,9 @@ APPOINTMENTS = sorted((examples.HERE / "appointments").iterdir())
 STRUCTS: dict[str, tuple[str, Any]] = {
     "command-resolve": ("command", Command),
     "command-reopen": ("command", Command),
+    "command-retry": ("command", Command),
     "observation": ("observation", Observation),
+    "check": ("check", Check),
     "flag": ("flag", Flag),
     "dead-letter": ("dead-letter", DeadLetter),
 }

@@ -21,7 +21,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.door_docs import COMPANY_ID, MOST_EVENTS, openapi
 from schemas.envelope import Delivery
 from schemas.flags import AppointmentFacts, Flag, FlagType, Inconsistency, Kind, Why
-from schemas.observations import Observation
+from schemas.observations import Check, Observation
+from schemas.verification import Verdict
 from schemas.topic_docs import HEADERS, TOPICS
 from services.companies import checks
 from services.ingest import batch
@@ -51,6 +52,15 @@ EXAMPLES = {
         attendees=(Attendee(email="mia@example.com"),),
     ),
     "observation": Observation(id="obs_1", observed_at=AT, booking={"uid": "bFJe", "status": "accepted"}),
+    "check": Check(
+        id="check-1",
+        observed_at=AT,
+        record_id=ID,
+        subject="a:4711",
+        number=1,
+        verdict=Verdict.UNKNOWN,
+        reason="timeout",
+    ),
     "command": Resolve(id="c1", record_id=ID, version=3, actor="mia", issued_at=AT, reason="seen"),
     "flag": Flag(
         id=ID,

@@ -4,9 +4,11 @@
 
 An event of a side is added to what that side said; then every record of the cluster is settled anew from what its
 sides amount to (`findings.find`), the flag that is open and the decision that a human took. A deadline turns a finding
-into a flag. A command lays a human's decision beside the finding. Nothing else moves a record.
+into a flag, or has Cal.com asked first (`rounds`); what Cal.com answered is added to the record's answers. A command
+lays a human's decision beside the finding. Nothing else moves a record.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,10 +16,14 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.commands import CommandOutcome, Reopen, Resolve
+from schemas.commands import CommandOutcome, Reopen, Resolve, Retry
 from schemas.flags import Flag, FlagType, Kind, SyncStatus, Why
+from schemas.verification import Priority, Question
+from services.reconciler.core.answers import Answer, Judgement, add
 from services.reconciler.core.decision import Cluster, Decision, Gone, Transition
 from services.reconciler.core.events import (
+    OBSERVED,
+    Checked,
     Commanded,
     DeadlineReached,
     Event,
@@ -31,12 +37,15 @@ from services.reconciler.core.findings import find, stirred
 from services.reconciler.core.hearsay import by_seat, hand_on, own
 from services.reconciler.core.matching import Pair, Rule, age, name_of, pair, sides_of
 from services.reconciler.core.policy import Policy
-from services.reconciler.core.record import OpenFlag, Record, Resolution, flag_id, record_id
+from services.reconciler.core.record import Finding, OpenFlag, Record, Resolution, Round, flag_id, record_id
+from services.reconciler.core.rounds import VERIFIABLE, begin, can_ask, concluded, is_over, next_question
 from services.reconciler.core.sides import AppointmentSide, BookingSide, appointment_facts, booking_facts, hear
 
 NOT_VERIFIED: Final = "not_verified"
 #: The cause of what changes because the company's rules did.
 POLICY: Final = "policy"
+#: The note on what an answer of the API mended.
+WEBHOOK_LOST: Final = "webhook_lost"
 
 STATUS_OF: Final = {
     Kind.ORPHANED_LOCAL: SyncStatus.ORPHANED_LOCAL,
@@ -66,7 +75,9 @@ def correlate(cluster: Cluster, event: Event, policy: Policy) -> Decision:
     if type(event) is DeadlineReached:
         return _deadline(cluster, event, policy)
     if type(event) is Commanded:
-        return _command(cluster, event)
+        return _command(cluster, event, policy)
+    if type(event) is Checked:
+        return _check(cluster, event, policy)
     if type(event) is PolicyChanged:
         return _settle_all(cluster, *_sides(cluster), policy, event.at, event_id(event))
     return _hear(cluster, event, policy)
@@ -86,6 +97,8 @@ def _hear(cluster: Cluster, heard: Heard, policy: Policy) -> Decision:
     if not news and len(cluster.ids) <= 1:
         return Decision(cluster=cluster, repeat=True)
     decision = _settle_all(cluster, appointments, bookings, policy, heard.received_at, event_id(heard))
+    if type(heard) is HeardBooking and heard.event.trigger == OBSERVED:
+        decision = _healed(decision, cluster)
     return decision if news else replace(decision, repeat=True)
 
 
@@ -125,8 +138,32 @@ def _hear_booking(bookings: _Bookings, heard: HeardBooking) -> bool:
     return True
 
 
+def _check(cluster: Cluster, event: Checked, policy: Policy) -> Decision:
+    """Add an answer of Cal.com to the record that holds the side which was asked about."""
+    return _settle_all(cluster, *_sides(cluster), policy, event.received_at, event_id(event), event.answer)
+
+
+def _healed(decision: Decision, before: Cluster) -> Decision:
+    """Say so where the API told what a webhook should have told."""
+    wrong = {record.record_id for record in before.records if record.finding is not None}
+    well = {record.record_id for record in decision.changed if record.finding is None} & wrong
+    if not well:
+        return decision
+    transitions = [
+        replace(t, note=WEBHOOK_LOST, why=replace(t.why, note=WEBHOOK_LOST)) if t.record_id in well else t
+        for t in decision.transitions
+    ]
+    return replace(decision, transitions=tuple(transitions))
+
+
 def _settle_all(
-    cluster: Cluster, by_id: _Appointments, by_uid: _Bookings, policy: Policy, at: datetime, cause: str
+    cluster: Cluster,
+    by_id: _Appointments,
+    by_uid: _Bookings,
+    policy: Policy,
+    at: datetime,
+    cause: str,
+    answer: Answer | None = None,
 ) -> Decision:
     """Pair the sides anew, and settle every record that comes of it."""
     if not by_id and not by_uid:
@@ -137,15 +174,19 @@ def _settle_all(
     before = {record.record_id: record for record in cluster.records}
     pairs = pair(appointments, bookings, policy)
     stirred_at = stirred(appointments, [p.chain for p in pairs if p.chain], policy) if len(pairs) > 1 else None
-    places = [_place(cluster, found, stirred_at) for found in pairs]
+    answers = _answers(cluster, answer)
+    places = [_place(cluster, found, stirred_at, answers) for found in pairs]
     kept = {place.record_id for place in places}
     leaving = [record for record in cluster.records if record.record_id not in kept]
     after: list[Record] = []
     transitions: list[Transition] = []
     flags: list[Flag] = []
+    questions: _Questions = []
     for place in places:
         known = before.get(place.record_id)
         settled, told = settle(_inherit(cluster, known, place, leaving), place, policy, at, cause)
+        settled, question = _ask(settled, known, policy)
+        questions.extend(question)
         after.append(settled)
         flags.extend(told)
         if settled is not known:
@@ -163,7 +204,35 @@ def _settle_all(
         gone=tuple(_merge(record, after) for record in leaving),
         transitions=tuple(transitions),
         flags=tuple(flags),
+        questions=tuple(questions + [(record.record_id, None) for record in leaving if record.round]),
     )
+
+
+_Answers = dict[str, tuple[Answer, ...]]
+
+
+def _answers(cluster: Cluster, new: Answer | None) -> _Answers:
+    """Give the cluster's answers by the side that was asked about."""
+    by_subject: _Answers = {}
+    for record in cluster.records:
+        for answer in record.answers:
+            by_subject[answer.subject] = add(by_subject.get(answer.subject, ()), answer)
+    if new is not None:
+        by_subject[new.subject] = add(by_subject.get(new.subject, ()), new)
+    return by_subject
+
+
+_Questions = list[tuple[UUID, Question | None]]
+
+
+def _ask(settled: Record, known: Record | None, policy: Policy) -> tuple[Record, _Questions]:
+    """Ask Cal.com the next question about a record, or take back the one that is open."""
+    if settled.round is None or settled.finding is None:
+        return settled, [(settled.record_id, None)] if known is not None and known.round is not None else []
+    if concluded(settled.answers, settled.finding) is not None and settled.deadline_at != settled.round.gives_up_at:
+        return settled, []  # what was asked is answered: it waits for the frontiers
+    asked = next_question(settled, settled.finding, policy)
+    return (settled, []) if asked is None else (asked[0], [(settled.record_id, asked[1])])
 
 
 class _Place(Struct, frozen=True):
@@ -174,16 +243,22 @@ class _Place(Struct, frozen=True):
     anchor: str
     first_received_at: datetime
     stirred_at: datetime | None
+    answers: tuple[Answer, ...] = ()
 
     @property
     def names(self) -> set[str]:
         return {name_of(side) for side in sides_of(self.pair)}
 
 
-def _place(cluster: Cluster, found: Pair, stirred_at: datetime | None) -> _Place:
+def _place(cluster: Cluster, found: Pair, stirred_at: datetime | None, by_subject: _Answers) -> _Place:
     first_received_at, anchor = min([age(side) for side in sides_of(found)])
     known = next((r.record_id for r in cluster.records if r.anchor == anchor), None)
-    return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at, stirred_at)
+    answers: tuple[Answer, ...] = ()
+    if by_subject:
+        for side in sides_of(found):
+            for answer in by_subject.get(name_of(side), ()):
+                answers = add(answers, answer)
+    return _Place(found, known or record_id(cluster.company_id, anchor), anchor, first_received_at, stirred_at, answers)
 
 
 def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: list[Record]) -> Record:
@@ -214,28 +289,27 @@ def _inherit(cluster: Cluster, known: Record | None, place: _Place, leaving: lis
 
 
 def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: str) -> tuple[Record, list[Flag]]:
-    """Give a record as its sides, its open flag and its human decision make it now, and the flags that end by it.
+    """Give a record as its sides, flag, human decision and Cal.com's answers make it now, and the flags that end by it.
 
-    | finding        | open flag     | human decision | becomes                                     |
-    |----------------|---------------|----------------|---------------------------------------------|
-    | none           | any           | any            | synced; the flag is resolved                |
-    | kind K         | of kind K     | -              | stays flagged                               |
-    | kind K         | any           | about K        | K's status, no flag: the human knows        |
-    | kind K         | none or other | none or other  | pending until K's deadline; other resolved  |
+    | finding        | open flag     | human decision | becomes                                                    |
+    |----------------|---------------|----------------|------------------------------------------------------------|
+    | none           | any           | any            | synced; the flag is resolved                               |
+    | kind K         | of kind K     | -              | stays flagged; verification_pending while Cal.com is asked |
+    | kind K         | any           | about K        | K's status, no flag: the human knows                       |
+    | kind K         | none or other | none or other  | pending until K's deadline, then verification_pending      |
+    |                |               |                | where Cal.com can be asked; the other flag is resolved     |
+
+    Where Cal.com's answers say nothing in the end, VERIFICATION_ERROR stands in the place of K.
     """
-    found = place.pair
-    finding = find(found, policy, place.stirred_at)
-    flag, resolution = known.flag, known.resolution
-    deadline_at: datetime | None = None
-    if finding is None:
-        status = SyncStatus.SYNCED
-    elif (flag and flag.kind is finding.kind) or (resolution and resolution.kind is finding.kind):
-        status = STATUS_OF[finding.kind]
-    else:
-        status = SyncStatus.PENDING
-        deadline_at = finding.deadline_at
+    found, flag, resolution = place.pair, known.flag, known.resolution
+    finding = find(found, policy, place.stirred_at, place.answers)
+    judged = concluded(place.answers, finding) if finding else None
+    ended = flag if flag and (finding is None or not _still(flag.kind, finding, judged)) else None
+    shown = flag.kind if flag and not ended else None
+    if shown is None and resolution and finding and _still(resolution.kind, finding, judged):
+        shown = resolution.kind
+    status, deadline_at, under_way = _standing(known.round, place.answers, finding, judged, shown, policy)
     flags: list[Flag] = []
-    ended = flag if flag and (finding is None or flag.kind is not finding.kind) else None
     settled = replace(
         known,
         first_received_at=place.first_received_at,
@@ -247,6 +321,8 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
         finding=finding,
         deadline_at=deadline_at,
         flag=None if ended else flag,
+        answers=place.answers,
+        round=under_way,
         version=known.version + 1,
     )
     if found.appointment is known.appointment and replace(settled, version=known.version) == known:
@@ -255,6 +331,41 @@ def settle(known: Record, place: _Place, policy: Policy, at: datetime, cause: st
         why = Why(rule=found.rule, cause=cause, note="late", candidates=found.candidates)
         flags.append(_resolved(settled, ended, at, "auto", why))
     return settled, flags
+
+
+def _standing(
+    under_way: Round | None,
+    answers: tuple[Answer, ...],
+    finding: Finding | None,
+    judged: Judgement | None,
+    shown: Kind | None,
+    policy: Policy,
+) -> tuple[SyncStatus, datetime | None, Round | None]:
+    """Say how a record stands: its status, its next deadline, and the round of questions that goes on.
+
+    `shown` is the kind of its flag, or the one that a human decided about.
+    """
+    if finding is None:
+        return SyncStatus.SYNCED, None, None
+    if under_way is not None and (not can_ask(finding, policy) or under_way.started_at < finding.since):
+        under_way = None  # nobody can be asked any more, or something else is the matter by now
+    if under_way is not None:
+        if shown is None and judged is not None:
+            return SyncStatus.VERIFICATION_PENDING, max(judged.answer.received_at, finding.deadline_at), under_way
+        if not is_over(answers, under_way, finding):
+            return SyncStatus.VERIFICATION_PENDING, under_way.gives_up_at, under_way
+    if shown is not None:
+        return STATUS_OF[shown], None, None
+    return SyncStatus.PENDING, None if finding.indeterminate else finding.deadline_at, None
+
+
+def _still(kind: Kind, finding: Finding, judged: Judgement | None) -> bool:
+    """Tell whether what was flagged, or decided about, is still what is the matter."""
+    return kind is finding.kind or kind is _kind(finding, judged)
+
+
+def _kind(finding: Finding, judged: Judgement | None) -> Kind:
+    return Kind.VERIFICATION_ERROR if judged is not None and judged.unknown else finding.kind
 
 
 def _merge(record: Record, after: list[Record]) -> Gone:
@@ -269,9 +380,10 @@ def _merge(record: Record, after: list[Record]) -> Gone:
 
 
 def _deadline(cluster: Cluster, event: DeadlineReached, policy: Policy) -> Decision:
-    """Turn a finding into a flag: the window is over and every frontier has passed its end.
+    """Turn a finding into a flag, or ask Cal.com first: the window is over and every frontier has passed its end.
 
-    Rules that have changed since the deadline was set come first.
+    What Cal.com answered comes to a flag the same way: when everything is read that came before the answer. Rules that
+    have changed since the deadline was set come first.
     """
     anew = _settle_all(cluster, *_sides(cluster), policy, event.at, event_id(event))
     if not anew.repeat:
@@ -280,11 +392,58 @@ def _deadline(cluster: Cluster, event: DeadlineReached, policy: Policy) -> Decis
     finding = record.finding if record else None
     if record is None or finding is None or record.deadline_at is None or record.deadline_at >= event.known_until:
         return Decision(cluster=cluster, repeat=True)
-    generation = record.flags_raised + 1
-    flag = OpenFlag(
-        flag_id(record.record_id, record.company_id, finding.kind, generation), finding.kind, generation, event.at
+    judged = concluded(record.answers, finding)
+    if record.flag is not None or (record.resolution and _still(record.resolution.kind, finding, judged)):
+        return _leave(cluster, record, event)
+    if judged is None and record.round is None and can_ask(finding, policy):
+        return _begin(cluster, record, event, policy)
+    return _flag(cluster, record, finding, judged, event)
+
+
+def _begin(cluster: Cluster, record: Record, event: DeadlineReached, policy: Policy) -> Decision:
+    """Ask Cal.com before accusing."""
+    under_way = begin(event.at, Priority.DEADLINE, policy)
+    why = Why(rule=record.rule, cause=event_id(event), frontiers=event.frontiers, offsets=event.offsets)
+    return _asking(cluster, record, under_way, event.at, why, policy)
+
+
+def _asking(
+    cluster: Cluster,
+    record: Record,
+    under_way: Round,
+    at: datetime,
+    why: Why,
+    policy: Policy,
+    command: Commanded | None = None,
+) -> Decision:
+    asking = replace(
+        record,
+        status=SyncStatus.VERIFICATION_PENDING,
+        deadline_at=under_way.gives_up_at,
+        round=under_way,
+        asked_since=under_way.started_at,
+        version=record.version + 1,
     )
-    contradicted = record.resolution is not None
+    asking, questions = _ask(asking, record, policy)
+    outcome = _applied(asking, command) if command else None
+    return _changed(cluster, record, asking, at, why, outcome=outcome, questions=questions)
+
+
+def _leave(cluster: Cluster, record: Record, event: DeadlineReached) -> Decision:
+    """End a round that nobody answered in time; what was flagged, or decided by hand, stays so."""
+    kind = record.flag.kind if record.flag else record.resolution.kind if record.resolution else None
+    status = STATUS_OF[kind] if kind else record.status
+    left = replace(record, status=status, deadline_at=None, round=None, version=record.version + 1)
+    why = Why(rule=record.rule, cause=event_id(event), note="unanswered", attempts=len(record.attempts))
+    return _changed(cluster, record, left, event.at, why, questions=[(record.record_id, None)])
+
+
+def _flag(
+    cluster: Cluster, record: Record, finding: Finding, judged: Judgement | None, event: DeadlineReached
+) -> Decision:
+    kind = _kind(finding, judged)
+    generation = record.flags_raised + 1
+    flag = OpenFlag(flag_id(record.record_id, record.company_id, kind, generation), kind, generation, event.at)
     why = Why(
         rule=record.rule,
         window_seconds=finding.window_seconds,
@@ -293,40 +452,45 @@ def _deadline(cluster: Cluster, event: DeadlineReached, policy: Policy) -> Decis
         offsets=event.offsets,
         cause=event_id(event),
         candidates=record.candidates,
-        note="conflict" if contradicted else None,
+        note="conflict" if record.resolution is not None else None,
+        observed_at=judged.answer.observed_at if judged else None,
+        answer=judged.answer.reason if judged else None,
+        attempts=len(record.attempts) or None,
         silent_doors=event.silent_doors,
     )
     flagged = replace(
         record,
-        status=STATUS_OF[finding.kind],
+        status=STATUS_OF[kind],
         flag=flag,
         flags_raised=generation,
         deadline_at=None,
+        round=None,
         version=record.version + 1,
     )
     told = Flag(
         id=flag.id,
-        type=FLAG_OF[finding.kind],
+        type=FLAG_OF[kind],
         company_id=record.company_id,
         record_id=record.record_id,
-        kind=finding.kind,
+        kind=kind,
         generation=generation,
         decided_at=event.at,
-        reason=REASONS[finding.kind],
-        verdict=NOT_VERIFIED,
-        deadline_at=record.deadline_at,
+        reason=REASONS[kind],
+        verdict=judged.verdict.value if judged else NOT_VERIFIED,
+        deadline_at=finding.deadline_at,
         appointment=appointment_facts(record.appointment) if record.appointment else None,
         booking=booking_facts(record.chain) if record.chain else None,
         inconsistencies=finding.inconsistencies,
         why=why,
     )
-    return _changed(cluster, record, flagged, event.at, why, flags=(told,))
+    questions: _Questions = [(record.record_id, None)] if record.round else []
+    return _changed(cluster, record, flagged, event.at, why, flags=(told,), questions=questions)
 
 
 # --- a command --------------------------------------------------------------------------------------------------
 
 
-def _command(cluster: Cluster, event: Commanded) -> Decision:
+def _command(cluster: Cluster, event: Commanded, policy: Policy) -> Decision:
     """Apply what an operator asked for, or say why not; what the operator did not see is never overwritten."""
     command = event.command
     record = _of(cluster, command.record_id)
@@ -336,25 +500,48 @@ def _command(cluster: Cluster, event: Commanded) -> Decision:
         return _refuse(cluster, record, event, "newer_version")
     if isinstance(command, Resolve):
         return _resolve(cluster, record, event, command)
+    if isinstance(command, Retry):
+        return _retry(cluster, record, event, command, policy)
     return _reopen(cluster, record, event, command)
+
+
+def _retry(cluster: Cluster, record: Record, event: Commanded, command: Retry, policy: Policy) -> Decision:
+    """Ask Cal.com again: the attempts count anew. A flag stays open until the answer says otherwise."""
+    finding = record.finding
+    if finding is None or finding.indeterminate or finding.kind not in VERIFIABLE:
+        return _refuse(cluster, record, event, "nothing_to_check")
+    if not policy.verify:
+        return _refuse(cluster, record, event, "no_api_key")
+    if command.sweep and record.round is not None:
+        return _refuse(cluster, record, event, "already_asking")
+    if command.sweep and record.resolution is not None:
+        return _refuse(cluster, record, event, "resolved_by_hand")
+    under_way = begin(event.received_at, Priority.SWEEP if command.sweep else Priority.HUMAN, policy)
+    why = Why(rule=record.rule, cause=command.id, note="asked again" if command.sweep else f"retry: {command.actor}")
+    return _asking(cluster, record, under_way, event.received_at, why, policy, event)
 
 
 def _resolve(cluster: Cluster, record: Record, event: Commanded, command: Resolve) -> Decision:
     if record.finding is None:
         return _refuse(cluster, record, event, "nothing_to_resolve")
-    kind = record.finding.kind
+    kind = record.flag.kind if record.flag else record.finding.kind
     resolution = Resolution(kind, command.reason, command.actor, command.id, event.received_at)
     resolved = replace(
         record,
         status=STATUS_OF[kind],
         flag=None,
         deadline_at=None,
+        round=None,
         resolution=resolution,
         version=record.version + 1,
     )
+    questions: _Questions = [(record.record_id, None)] if record.round else []
     why = Why(cause=command.id, note=f"by hand: {command.reason}")
     flags = (_resolved(resolved, record.flag, event.received_at, command.actor, why),) if record.flag else ()
-    return _changed(cluster, record, resolved, event.received_at, why, flags=flags, outcome=_applied(resolved, event))
+    outcome = _applied(resolved, event)
+    return _changed(
+        cluster, record, resolved, event.received_at, why, flags=flags, outcome=outcome, questions=questions
+    )
 
 
 def _reopen(cluster: Cluster, record: Record, event: Commanded, command: Reopen) -> Decision:
@@ -362,8 +549,9 @@ def _reopen(cluster: Cluster, record: Record, event: Commanded, command: Reopen)
         return _refuse(cluster, record, event, "nothing_to_reopen")
     reopened = replace(record, resolution=None, version=record.version + 1)
     finding = record.finding
-    if finding is not None and record.flag is None:
-        reopened = replace(reopened, status=SyncStatus.PENDING, deadline_at=finding.deadline_at)
+    if finding is not None and record.flag is None and record.round is None:
+        deadline_at = None if finding.indeterminate else finding.deadline_at
+        reopened = replace(reopened, status=SyncStatus.PENDING, deadline_at=deadline_at)
     why = Why(cause=command.id, note=f"reopened by hand: {command.reason}".rstrip(": "))
     return _changed(cluster, record, reopened, event.received_at, why, outcome=_applied(reopened, event))
 
@@ -407,6 +595,7 @@ def _changed(
     *,
     flags: tuple[Flag, ...] = (),
     outcome: CommandOutcome | None = None,
+    questions: Iterable[tuple[UUID, Question | None]] = (),
 ) -> Decision:
     records = tuple(after if record is before else record for record in cluster.records)
     transition = Transition(
@@ -415,7 +604,7 @@ def _changed(
         at=at,
         from_status=before.status,
         to_status=after.status,
-        kind=after.finding.kind if after.finding else None,
+        kind=after.flag.kind if after.flag else after.finding.kind if after.finding else None,
         cause=why.cause or "",
         note=why.note,
         why=why,
@@ -426,6 +615,7 @@ def _changed(
         transitions=(transition,),
         flags=flags,
         outcome=outcome,
+        questions=tuple(questions),
     )
 
 

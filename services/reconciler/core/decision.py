@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from schemas.commands import CommandOutcome
 from schemas.flags import Flag, Kind, SyncStatus, Why
+from schemas.verification import Question
 from services.reconciler.core.record import Record
 
 
@@ -51,4 +52,6 @@ class Decision(Struct, frozen=True, kw_only=True):
     transitions: tuple[Transition, ...] = ()
     flags: tuple[Flag, ...] = ()
     outcome: CommandOutcome | None = None
+    #: What Cal.com is to be asked; None: nothing any more about that record.
+    questions: tuple[tuple[UUID, Question | None], ...] = ()
     repeat: bool = False

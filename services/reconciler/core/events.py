@@ -1,4 +1,4 @@
-"""What can move a record: three kinds of event, each with the times that it brings along."""
+"""What can move a record, each kind of event with the times that it brings along."""
 
 from datetime import datetime, timedelta
 from typing import Final, final
@@ -9,6 +9,7 @@ from msgspec import Struct
 from schemas.appointments import AppointmentEvent
 from schemas.bookings import BookingEvent
 from schemas.commands import Command
+from services.reconciler.core.answers import Answer
 
 #: A producer's clock that runs ahead by more than this is not believed: such an event would win over all that
 #: follow it until its time has come.
@@ -16,6 +17,9 @@ CLOCK_AHEAD_MAX: Final = timedelta(minutes=10)
 #: Nor is one that says that it happened so long before it came: a clock that was never set would put its events
 #: before all others for good.
 CLOCK_BEHIND_MAX: Final = timedelta(days=366)
+
+#: The trigger of a booking's event that is no webhook but an answer of Cal.com's API.
+OBSERVED: Final = "OBSERVED"
 
 
 @final
@@ -46,6 +50,18 @@ class Commanded(Struct, frozen=True):
 
 
 @final
+class Checked(Struct, frozen=True):
+    """What Cal.com answered to a question about a record. The bookings that it found are events of their own."""
+
+    answer: Answer
+
+    @property
+    def received_at(self) -> datetime:
+        """Say when it was first heard of."""
+        return self.answer.received_at
+
+
+@final
 class DeadlineReached(Struct, frozen=True, kw_only=True):
     """Every side is known to have been read until `known_until`; with the grounds, to be stored.
 
@@ -69,7 +85,7 @@ class PolicyChanged(Struct, frozen=True):
     at: datetime
 
 
-Event = HeardAppointment | HeardBooking | Commanded | DeadlineReached | PolicyChanged
+Event = HeardAppointment | HeardBooking | Checked | Commanded | DeadlineReached | PolicyChanged
 
 
 def order(heard: Heard) -> tuple[datetime, str]:
@@ -91,4 +107,6 @@ def event_id(event: Event) -> str:
         return event.event.event_id
     if type(event) is Commanded:
         return event.command.id
+    if type(event) is Checked:
+        return event.answer.id
     return "deadline" if type(event) is DeadlineReached else "policy"

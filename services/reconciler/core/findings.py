@@ -1,12 +1,14 @@
 """What is wrong with a pair: a pure look at its two sides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from schemas.appointments import AppointmentCreated
 from schemas.flags import AppointmentFacts, BookingFacts, Inconsistency, Kind
 from schemas.rules import Waiting
+from services.reconciler.core.answers import Answer, is_gone
 from services.reconciler.core.events import HeardAppointment, HeardBooking
 from services.reconciler.core.matching import Chain, Pair, sides_of
 from services.reconciler.core.policy import Policy
@@ -27,17 +29,45 @@ from services.reconciler.core.sides import (
 )
 
 
-def find(pair: Pair, policy: Policy, stirred_at: datetime | None = None) -> Finding | None:
+def find(
+    pair: Pair, policy: Policy, stirred_at: datetime | None = None, answers: Sequence[Answer] = ()
+) -> Finding | None:
     """Say what is wrong with a pair, and since when; None: both sides agree, or nobody is coming.
 
     `since` is a moment of receipt: the window counts from it. `stirred_at` is when the cluster last learnt who might
     belong to whom, where it has more than one record: a side that has just lost its partner to another gets the
-    window, too, for the news that makes sense of it may be on its way.
+    window, too, for the news that makes sense of it may be on its way. `answers` are those of Cal.com's API.
     """
-    finding = _find(pair, policy)
-    if finding is not None and stirred_at is not None and stirred_at > finding.since:
+    calcom = _life(pair.chain, answers) if pair.chain else None
+    finding = _find(pair, calcom, policy)
+    if finding is None:
+        return None
+    if policy.history_began_at is not None and _is_older(pair, policy.history_began_at):
+        finding = replace(finding, indeterminate=True)
+    if stirred_at is not None and stirred_at > finding.since:
         return replace(finding, since=stirred_at)
     return finding
+
+
+def _life(chain: Chain, answers: Sequence[Answer]) -> Life:
+    """Say what a booking amounts to; one that Cal.com does not know any more is deleted, whatever a webhook said."""
+    if answers:
+        told = states(chain[-1])
+        names = [name for name in (chain[-1].uid, told[-1].event.next_uid) if name is not None]
+        if is_gone(answers, names, max(one.received_at for one in told)):
+            return Life.DELETED
+    return life_of(chain)
+
+
+def _is_older(pair: Pair, began_at: datetime) -> bool:
+    """Tell whether a side that stands alone was there before the record began: its partner may have been, too."""
+    if pair.appointment and pair.chain:
+        return False
+    if pair.appointment:
+        made = [one.event.occurred_at for one in pair.appointment.heard if type(one.event) is AppointmentCreated]
+        return min(made, default=began_at) < began_at or not made
+    made = [one.event.made_at for side in pair.chain for one in side.heard if one.event.made_at is not None]
+    return bool(made) and min(made) < began_at
 
 
 def stirred(appointments: Iterable[AppointmentSide], chains: Iterable[Chain], policy: Policy) -> datetime:
@@ -50,19 +80,18 @@ def stirred(appointments: Iterable[AppointmentSide], chains: Iterable[Chain], po
     return max(moments)
 
 
-def _find(pair: Pair, policy: Policy) -> Finding | None:
+def _find(pair: Pair, calcom: Life | None, policy: Policy) -> Finding | None:
     appointment, chain = pair.appointment, pair.chain
     if pair.candidates:
-        return _ambiguous(pair, policy)
-    if appointment and chain:
-        return _two_sided(appointment, chain, policy)
+        return _ambiguous(pair, calcom, policy)
+    if appointment and calcom is not None:
+        return _two_sided(appointment, chain, calcom, policy)
     if appointment:
         if not appointment_life(appointment.heard[-1]).alive:
             return None  # a cancelled side that stands alone is no orphan
         since = run_since(appointment.heard, _alive_appointment)
         return Finding(Kind.ORPHANED_LOCAL, since, policy.window_seconds)
-    calcom = life_of(chain)
-    if not calcom.alive or _ignored(calcom, policy):
+    if calcom is None or not calcom.alive or _ignored(calcom, policy):
         return None
     return Finding(Kind.ORPHANED_CALCOM, _chain_alive_since(chain), _window(calcom, policy, policy.window_seconds))
 
@@ -74,23 +103,24 @@ def _ignored(calcom: Life, policy: Policy) -> bool:
     return calcom is Life.UNPAID and policy.unpaid is Waiting.IGNORE
 
 
-def _ambiguous(pair: Pair, policy: Policy) -> Finding | None:
+def _ambiguous(pair: Pair, calcom: Life | None, policy: Policy) -> Finding | None:
     local = appointment_life(pair.appointment.heard[-1]) if pair.appointment else None
-    calcom = life_of(pair.chain) if pair.chain else None
     if not any(life is not None and life.alive for life in (local, calcom)):
         return None
     since = max(first_received(side) for side in sides_of(pair))
     return Finding(Kind.AMBIGUOUS_MATCH, since, policy.window_seconds)
 
 
-def _two_sided(appointment: AppointmentSide, chain: Chain, policy: Policy) -> Finding | None:
-    local, calcom = appointment_life(appointment.heard[-1]), life_of(chain)
+def _two_sided(appointment: AppointmentSide, chain: Chain, calcom: Life, policy: Policy) -> Finding | None:
+    local = appointment_life(appointment.heard[-1])
     if not local.alive and (not calcom.alive or _ignored(calcom, policy)):
         return None
     if local is Life.PENDING and calcom is Life.RECALLED:
         return None  # both wait for another time
     differences = differ(appointment_facts(appointment), booking_facts(chain), local, calcom, policy)
-    if local is Life.DELETED:
+    if calcom is Life.DELETED:
+        kind, differences = Kind.ORPHANED_LOCAL, ()
+    elif local is Life.DELETED:
         kind = Kind.ORPHANED_CALCOM  # whether it is there at all always counts
     elif differences:
         kind = Kind.DATA_MISMATCH

@@ -32,6 +32,15 @@ _BIRTHS: Final = frozenset({"BOOKING_REQUESTED", "BOOKING_CREATED", "BOOKING_PAY
 _OWN_ICAL: Final = "@Cal.com"
 
 
+def key_of_subject(subject: str) -> str:
+    """Give the key of the side that a question was about, by its name (`matching.name_of`)."""
+    kind, _, name = subject.partition(":")
+    if kind == "a":
+        return subject
+    uid = name.partition("#")[0]
+    return f"i:{uid.removeprefix(BY_NUMBER)}" if uid.startswith(BY_NUMBER) else f"u:{uid}"
+
+
 def keys_of_appointment(heard: HeardAppointment, policy: Policy) -> tuple[str, ...]:
     """Give the keys that an event of the app touches."""
     appointment = heard.event.appointment

@@ -1,5 +1,7 @@
 """A company's rules, as data."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from schemas.rules import COMPARED, Waiting
@@ -25,3 +27,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     match_by_attendee: bool = True
     #: Where phone numbers without a country are at home (ISO 3166, two letters).
     country: str = "DE"
+    #: Whether Cal.com's API can be asked before a flag is raised; and how long a record waits for it at most.
+    verify: bool = False
+    verification_wait_seconds: float = 14_400.0
+    #: What is older than this is indeterminate while the past of both sides is being loaded; None: it is not.
+    history_began_at: datetime | None = None

@@ -7,6 +7,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from msgspec import Struct
 
 from schemas.flags import Inconsistency, Kind, SyncStatus
+from schemas.verification import Priority
+from services.reconciler.core.answers import Answer
 from services.reconciler.core.matching import Chain, Rule
 from services.reconciler.core.sides import AppointmentSide
 
@@ -20,6 +22,8 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     since: datetime
     window_seconds: float
     inconsistencies: tuple[Inconsistency, ...] = ()
+    #: It is older than the record, and not both sides' past is loaded yet: nothing can be said.
+    indeterminate: bool = False
 
     @property
     def deadline_at(self) -> datetime:
@@ -46,6 +50,15 @@ class Resolution(Struct, frozen=True):
     resolved_at: datetime
 
 
+class Round(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Cal.com is being asked: from when on, for whom, until when at most; `number` is that of the open question."""
+
+    started_at: datetime
+    gives_up_at: datetime
+    priority: Priority
+    number: int = 0
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """All that is known about one pair.
 
@@ -70,7 +83,18 @@ class Record(Struct, frozen=True, kw_only=True):
     resolution: Resolution | None = None
     #: How often records were flagged that are part of this one now, by their anchors.
     retired: dict[str, int] = {}
+    #: What Cal.com answered, in the order of the answers; and the round of questions that is under way.
+    answers: tuple[Answer, ...] = ()
+    round: Round | None = None
+    #: Questions that were ever asked about it: each has a number of its own. From when on attempts are counted.
+    asked: int = 0
+    asked_since: datetime | None = None
     version: int = 0
+
+    @property
+    def attempts(self) -> list[Answer]:
+        """Give the answers of the present round of questions, or of the last one."""
+        return [] if self.asked_since is None else [one for one in self.answers if one.observed_at >= self.asked_since]
 
 
 def record_id(company_id: str, anchor: str) -> UUID:

@@ -4,24 +4,27 @@ from collections.abc import Callable
 from typing import Final
 
 from schemas.envelope import Envelope
-from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, SYNC_COMMANDS, TYPE_OBSERVATION
-from services.reconciler.core.events import Commanded, HeardAppointment, HeardBooking
+from schemas.topics import APP_APPOINTMENTS, CALCOM_BOOKINGS, SYNC_COMMANDS, TYPE_CHECK, TYPE_OBSERVATION
+from services.reconciler.core.events import Checked, Commanded, HeardAppointment, HeardBooking
 from services.reconciler.decode.appointments import decode_appointments, parse_appointment
 from services.reconciler.decode.calcom import decode_webhook
+from services.reconciler.decode.checks import decode_check
 from services.reconciler.decode.commands import decode_command
 from services.reconciler.decode.observations import decode_observation
 from services.reconciler.decode.outcomes import Ignored, Undecodable
 
 __all__ = ["BODY_MAX_BYTES", "Decoded", "Ignored", "Undecodable", "decode", "parse_appointment"]
 
-Decoded = HeardAppointment | HeardBooking | Commanded | Ignored
+Decoded = HeardAppointment | HeardBooking | Checked | Commanded | Ignored
 
 #: What the door takes at most. An app that writes to Kafka itself is held to the same.
 BODY_MAX_BYTES: Final = 1024 * 1024
 
 
-def _decode_booking(envelope: Envelope) -> tuple[HeardBooking | Ignored, ...]:
-    """The door never gives the type of an observation to what comes from outside."""
+def _decode_booking(envelope: Envelope) -> tuple[HeardBooking | Checked | Ignored, ...]:
+    """The door never gives the type of an observation or a check to what comes from outside."""
+    if envelope.ce_type == TYPE_CHECK:
+        return decode_check(envelope)
     return decode_observation(envelope) if envelope.ce_type == TYPE_OBSERVATION else decode_webhook(envelope)
 
 
@@ -33,7 +36,7 @@ _READERS: Final[dict[str, Callable[[Envelope], tuple[Decoded, ...]]]] = {
 
 
 def decode(envelope: Envelope) -> tuple[Decoded, ...]:
-    """Say what an envelope means: at least one thing. Topic, body and the observation's `ce_type` decide.
+    """Say what an envelope means: at least one thing. Topic, body and, of what the API answered, `ce_type` decide.
 
     Whatever is given back can be encoded as JSON and stored in PostgreSQL. Raises Undecodable, and nothing else.
     """

@@ -12,7 +12,7 @@ import msgspec
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.envelope import Envelope
 from schemas.observations import Observation
-from services.reconciler.core.events import HeardBooking
+from services.reconciler.core.events import OBSERVED, HeardBooking
 from services.reconciler.decode.bookings import status_word
 from services.reconciler.decode.fields import (
     Object,
@@ -30,7 +30,7 @@ from services.reconciler.decode.people import ATTENDEES_MAX, api_attendee, seat_
 from services.reconciler.decode.triggers import RANK_OF_STATUS
 from services.reconciler.decode.values import in_plain_words, not_json, require_storable, utc
 
-TRIGGER: Final = "OBSERVED"
+TRIGGER: Final = OBSERVED
 #: One envelope is one booking; an event with more seats than this is none of an appointment.
 SEATS_MAX: Final = 1000
 _WRONG_VERSION: Final = (
@@ -49,15 +49,25 @@ def decode_observation(envelope: Envelope) -> tuple[HeardBooking, ...]:
     """
     try:
         observation = _decoder.decode(envelope.body)
-        canonical = _canonical.encode(observation.booking)
     except msgspec.ValidationError as error:
         raise Undecodable("invalid_observation", in_plain_words(error)) from None
     except (ValueError, RecursionError):
         raise not_json(envelope.body) from None
-    booking = observation.booking
+    observed_at = utc(observation.observed_at, "`$.observed_at`", "invalid_observation")
+    return read_booking(observation.booking, observed_at, envelope)
+
+
+def read_booking(booking: Object, observed_at: datetime, envelope: Envelope) -> tuple[HeardBooking, ...]:
+    """Read one booking that an envelope carries, as the API gave it.
+
+    Raises Undecodable: "api_version", "no_booking", "invalid_time", "invalid_text", "invalid_observation".
+    """
     if "startTime" in booking or _upper_case(booking.get("status")):
         raise Undecodable("api_version", _WRONG_VERSION)
-    observed_at = utc(observation.observed_at, "`$.observed_at`", "invalid_observation")
+    try:
+        canonical = _canonical.encode(booking)
+    except (ValueError, RecursionError):
+        raise not_json(envelope.body) from None
     events = _events(booking, canonical, observed_at)
     for event in events:
         require_storable(envelope.body, event)
@@ -101,6 +111,7 @@ def _whole(booking: Object, event_id: str, observed_at: datetime) -> BookingEven
         next_uid=None if heir == named else heir,
         appointment_id=appointment_id(an_object(booking.get("metadata"))),
         ical_uid=identity(booking.get("icsUid")),
+        made_at=readable_moment(booking, "createdAt"),
         title=text(booking.get("title")),
         time_zone=_time_zone(booking.get("hosts")),
         attendees=_attendees(booking),
