@@ -52,6 +52,15 @@ class Message(Struct, frozen=True):
         )  # fmt: skip
 
 
+class Truth(Struct, frozen=True):
+    """What Cal.com has under a uid from a moment on, in seconds from the beginning; no row: nothing any more."""
+
+    since: float
+    company_id: str
+    uid: str
+    row: dict[str, Any] | None
+
+
 class End(Struct, frozen=True, kw_only=True):
     """How one record must end. `uids` are those that were heard of.
 
@@ -81,6 +90,8 @@ class Case(Struct, frozen=True):
     messages: tuple[Message, ...]
     ends: tuple[End, ...]
     revealed: tuple[tuple[str, float], ...] = ()
+    #: What Cal.com's API knows, of a company whose Cal.com can be asked.
+    truths: tuple[Truth, ...] = ()
     or_ends: tuple[End, ...] = ()
 
 
@@ -102,6 +113,7 @@ class Pen:
         odd = random.choice([0, 0, 0, 150])  # seconds: a start to which nothing is rounded
         self.starts_at = BEGIN + timedelta(days=3, minutes=15 * number, seconds=odd)
         self.event_type_id = random.choice([None, 5150])
+        self.truths: list[Truth] = []
         self._made: dict[str, float] = {}
         self._written = 0
 
@@ -202,6 +214,29 @@ class Pen:
         body = builders.observation(builders.api_booking(self.uid(letter), **told), observed_at=self._moment(seconds))
         self._put(seconds, topics.TYPE_OBSERVATION, lambda _: body, None)
 
+    def at_calcom(
+        self, seconds: float, letter: str = "A", *, minutes: float = 0, status: str = "accepted", **booking: Any
+    ) -> None:
+        """Let Cal.com have a booking as it is from a moment on, whether or not a webhook tells of it."""
+        person = self.person()
+        told: Json = {
+            "id": self.booking_id(letter),
+            "starts_at": self.starts_at + timedelta(minutes=minutes),
+            "status": status,
+            "eventTypeId": self.event_type_id,
+            "eventType": None,
+            "attendees": [{"name": "Mia Patient", "email": person.email, "phoneNumber": person.phone}],
+            "metadata": {},
+            "createdAt": builders.z_ms(self._moment(0)),
+            "updatedAt": builders.z_ms(self._moment(seconds)),
+        } | booking
+        row = builders.api_booking(self.uid(letter), **told)
+        self.truths.append(Truth(self.begins + seconds, self.company_id, self.uid(letter), row))
+
+    def gone_at_calcom(self, seconds: float, letter: str = "A") -> None:
+        """Let Cal.com have deleted a booking."""
+        self.truths.append(Truth(self.begins + seconds, self.company_id, self.uid(letter), None))
+
     def _moment(self, seconds: float) -> datetime:
         return BEGIN + timedelta(seconds=self.begins + seconds)
 
@@ -276,4 +311,6 @@ class Pen:
     def case(self, name: str, *ends: End, reveal: bool = True, or_ends: tuple[End, ...] = ()) -> Case:
         """Close the case."""
         revealed = tuple(self._made.items()) if reveal else ()
-        return Case(name, self.company_id, self.number, tuple(self.messages), ends, revealed, or_ends)
+        return Case(
+            name, self.company_id, self.number, tuple(self.messages), ends, revealed, tuple(self.truths), or_ends
+        )

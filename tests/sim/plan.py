@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from schemas import topics
 from services.reconciler.core.policy import Policy
-from tests.sim import many, usual, waiting, weak
+from tests.sim import asked, many, usual, waiting, weak
 from tests.sim.pen import BEGIN, DELAY_MAX_SECONDS, Case, Json, Message, Pen
 from tests.support import builders
 
@@ -53,6 +53,8 @@ FACTS_SHARE: Final = 0.3
 
 def kinds(policy: Policy) -> tuple[Kind, ...]:
     """Give the kinds of story that can be told of a company with these rules."""
+    if policy.verify:
+        return asked.ALL
     always = (*USUAL, *MANY, *WAITING, *KEYLESS)
     return always + THIRD_RUNG if policy.match_by_attendee else always
 

@@ -19,6 +19,7 @@ from services.reconciler.core.policy import Policy
 from services.reconciler.limits import Limits
 from services.reconciler.ports import Ports
 from services.reconciler.worker import Worker
+from tests.sim.calcom import SimCalcom, Verifiers
 from tests.sim.doors import Door, Stray
 from tests.sim.judge import judge
 from tests.sim.pen import BEGIN, WINDOW_SECONDS, Message
@@ -28,11 +29,13 @@ from tests.support.invariants import check, of_memory
 from tests.support.memory import MemoryBroker, MemoryDoors, MemoryEnds, MemoryPolicies, MemorySource, MemoryStore
 
 PARTITIONS: Final = 2
-#: One keeps to the defaults, one flags what is unpaid and ignores what is unconfirmed, one has the third rung off.
+#: One keeps to the defaults, one flags what is unpaid and ignores what is unconfirmed, one has the third rung off,
+#: and of one Cal.com can be asked.
 POLICIES: Final = {
     "acme": Policy(window_seconds=WINDOW_SECONDS),
     "bern": Policy(window_seconds=WINDOW_SECONDS, unconfirmed=Waiting.IGNORE, unpaid=Waiting.FLAG),
     "cork": Policy(window_seconds=WINDOW_SECONDS, match_by_attendee=False),
+    "dorf": Policy(window_seconds=WINDOW_SECONDS, verify=True),
 }
 COMPANIES: Final = tuple(POLICIES)
 #: Windows that companies change to; none is shorter than what the plan reckons with.
@@ -43,6 +46,8 @@ REPORT_SECONDS: Final = 60.0
 SILENCE_MAX_SECONDS: Final = 600.0
 OUTAGE_MAX_SECONDS: Final = 1200.0
 SHORT_OUTAGE_MAX_SECONDS: Final = 40.0
+#: Cal.com is asked four times within 21 minutes before a human has to look.
+CALCOM_AWAY_MAX_SECONDS: Final = 900.0
 #: How far time goes between two turns. A stray that nobody has read yet holds no decision back, so that where there are
 #: strays nobody may be late by more than the plan leaves between the sides and the window.
 STEPS: Final = (0.05, 4, 4, 30, 120)
@@ -108,6 +113,10 @@ class World:
         self.cases = plan(self.random, self.policies, cases)
         messages = [message for case in self.cases for message in case.messages]
         self.messages = sorted(messages, key=lambda message: message.arrives)
+        truths = [truth for case in self.cases for truth in case.truths]
+        self.calcom = SimCalcom(truths, self.clock, self.random)
+        self.verifiers = Verifiers(self.calcom, self.store, self.clock, self.random, self._publish)
+        self.calcom_goes_away_at = self.random.choice([None, self.random.uniform(300, 6000)])
         self.processes = self._start()
 
     async def hazard(self, _: str) -> None:
@@ -155,7 +164,8 @@ class World:
     def _mend(self) -> None:
         """Let nothing go wrong any more."""
         self.danger, self.behind = 0.0, set()
-        self.broker_away_until = self.cut_off_until = self.relay_away_until = -1.0
+        self.broker_away_until = self.cut_off_until = self.relay_away_until = self.calcom.away_until = -1.0
+        self.calcom_goes_away_at = None
         for door in self.doors:
             door.cut_until = door.dead_until = -1.0
         for process in self.processes:
@@ -168,11 +178,12 @@ class World:
             self.clock.seconds = min([seconds, step, *self._returns()])
             self._mishap()
             self._go_on()
+            await self.verifiers.work(most=self.random.choice([0, 1, 8]), danger=self.danger)
             await self._turn_all()
 
     def _returns(self) -> list[float]:
         """Give the moments at which something comes back: nobody may jump over them."""
-        moments = [self.broker_away_until, self.cut_off_until, self.relay_away_until]
+        moments = [self.broker_away_until, self.cut_off_until, self.relay_away_until, self.calcom.away_until]
         moments += [moment for door in self.doors for moment in (door.cut_until, door.dead_until)]
         return [moment for moment in moments if moment > self.clock.seconds]
 
@@ -183,6 +194,7 @@ class World:
         for _ in range(TURNS_MAX):
             self.clock.seconds += 4
             self._go_on(calmly=True)
+            await self.verifiers.work(most=8, danger=0)
             await self._turn_all()
             calm = calm + 1 if self._all_read() else 0
             if calm > CALM_TURNS:
@@ -190,10 +202,15 @@ class World:
         raise AssertionError("a partition is never read to its end")
 
     def _all_read(self) -> bool:
-        return not self.store.reroutes and all(
-            self.store.claims[number].next_offsets.get(topic, 0) == len(kept)
-            for (topic, number), kept in self.broker.log.items()
-            if topic in topics.INPUTS
+        """Tell whether all is read, sent on and answered."""
+        return (
+            not self.store.reroutes
+            and not self.store.questions
+            and all(
+                self.store.claims[number].next_offsets.get(topic, 0) == len(kept)
+                for (topic, number), kept in self.broker.log.items()
+                if topic in topics.INPUTS
+            )
         )
 
     # --- what comes -----------------------------------------------------------------------------------------------
@@ -209,6 +226,13 @@ class World:
         door.take(delivery)
         if self.random.random() < 0.8:
             self._drain(door)
+
+    def _publish(self, delivery: Delivery) -> bool:
+        """Let a verifier tell something; tells whether Kafka took it."""
+        if self.clock.seconds < self.broker_away_until:
+            return False
+        self._append(delivery)
+        return True
 
     def _append(self, delivery: Delivery) -> None:
         self.broker.append(delivery, at=self.clock.now())
@@ -245,6 +269,9 @@ class World:
     # --- mishaps --------------------------------------------------------------------------------------------------
 
     def _mishap(self) -> None:
+        if self.calcom_goes_away_at is not None and self.clock.seconds >= self.calcom_goes_away_at:
+            self.calcom_goes_away_at = None  # once, for less than all tries together take
+            self.calcom.away_until = self.clock.seconds + self.random.uniform(1, CALCOM_AWAY_MAX_SECONDS)
         roll = self.random.random() / self.trouble
         if roll < 0.06:
             self._lag(more=roll < 0.02)
