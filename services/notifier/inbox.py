@@ -45,5 +45,6 @@ def notification(flag: Flag, company: Company, *, console_url: str) -> Notificat
 
 
 def _details(story: Story) -> str:
+    grounds = [story.grounds] if story.grounds else []
     differences = [f"{d.field}: {d.local} in the booking app, {d.calcom} at Cal.com." for d in story.differences]
-    return " ".join([story.happened, *differences])
+    return " ".join([story.happened, *grounds, *differences])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -19,13 +20,14 @@ KEEP: Final = timedelta(hours=24)
 
 #: Queues mails; one that is there already stays as it is.
 _QUEUE: Final = """
-INSERT INTO mails (company_id, message_id, contact_id, flag_id, recipient, state, resolution, flag, starts_at,
+INSERT INTO mails (company_id, message_id, contact_id, flag_id, recipient, state, about, resolution, flag, starts_at,
   not_before, created_at)
-SELECT company_id, message_id, contact_id, flag_id, recipient, 'waiting', resolution, flag, starts_at, not_before,
-  created_at
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::bool[], $7::json[], $8::timestamptz[],
-  $9::timestamptz[], $10::timestamptz[])
-  AS m (company_id, message_id, contact_id, flag_id, recipient, resolution, flag, starts_at, not_before, created_at)
+SELECT company_id, message_id, contact_id, flag_id, recipient, 'waiting', about, resolution, flag, starts_at,
+  not_before, created_at
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::bool[], $8::json[],
+  $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
+  AS m (company_id, message_id, contact_id, flag_id, recipient, about, resolution, flag, starts_at, not_before,
+    created_at)
 ON CONFLICT (company_id, message_id) DO NOTHING"""
 
 #: Takes back the mails about flags that resolved themselves before anybody tried to send them.
@@ -42,7 +44,8 @@ FROM mails m JOIN unnest($1::text[], $2::uuid[]) AS f (company_id, flag_id) USIN
 WHERE NOT m.resolution AND m.state IN ('sent', 'waiting')"""
 
 #: Ends mails that are due but must not go out any more, each for a reason of its own: the person is gone, the address
-#: was refused meanwhile, the flag resolved itself between two attempts, what it answers was never sent, too old.
+#: was refused meanwhile, the flag resolved itself between two attempts, what it answers was never sent, too old. What
+#: waits for a silent webhook does not grow old.
 _SETTLE: Final = """
 WITH ended AS (
   SELECT w.company_id, w.message_id,
@@ -52,7 +55,9 @@ WITH ended AS (
         AND o.contact_id = w.contact_id AND NOT o.resolution AND o.state IN ('sent', 'waiting')) THEN 'withdrawn'
       WHEN NOT w.resolution AND EXISTS (SELECT FROM mails r WHERE r.company_id = w.company_id AND r.flag_id = w.flag_id
         AND r.contact_id = w.contact_id AND r.resolution) THEN 'withdrawn'
-      WHEN w.created_at < $2 AND (w.attempts > 0 OR w.last_error IS NOT NULL) THEN 'expired' END AS state,
+      WHEN greatest(w.created_at, w.released_at) < $2 AND (w.attempts > 0 OR w.last_error IS NOT NULL)
+        AND NOT (w.about = 'orphan' AND EXISTS (SELECT FROM silent_webhooks s WHERE s.company_id = w.company_id))
+        THEN 'expired' END AS state,
     CASE WHEN c.contact_id IS NULL OR c.role = 'viewer' THEN 'no admin or manager any more'
       WHEN c.suppressed_at IS NOT NULL THEN 'the address is suppressed' END AS reason
   FROM mails w LEFT JOIN contacts c USING (company_id, contact_id)
@@ -68,14 +73,16 @@ WHERE m.company_id = o.company_id AND m.message_id = o.message_id
 RETURNING m.state"""
 
 #: Takes due mails for a while: nobody else sees them until the lease is over. The soonest appointment that has not
-#: begun comes first. A resolution waits until the mail that it answers is out.
+#: begun comes first, and before all what is about a company. A resolution waits until the mail that it answers is out,
+#: and a single orphan's while the company's webhook is silent.
 _LEASE: Final = """
 WITH due AS (
   SELECT w.company_id, w.message_id FROM mails w
   WHERE w.state = 'waiting' AND w.not_before <= $1 AND (NOT w.resolution OR EXISTS (
     SELECT FROM mails o WHERE o.company_id = w.company_id AND o.flag_id = w.flag_id AND o.contact_id = w.contact_id
       AND NOT o.resolution AND o.state = 'sent'))
-  ORDER BY w.starts_at < $1, w.starts_at, w.created_at
+    AND NOT (w.about = 'orphan' AND EXISTS (SELECT FROM silent_webhooks s WHERE s.company_id = w.company_id))
+  ORDER BY w.about <> 'company', w.starts_at < $1, w.starts_at, w.created_at
   LIMIT $3 FOR UPDATE SKIP LOCKED
 ), leased AS (
   UPDATE mails m SET not_before = $2, attempts = m.attempts + 1 FROM due
@@ -86,7 +93,7 @@ SELECT l.company_id, l.message_id, l.contact_id, l.recipient, l.flag, l.attempts
 FROM leased l JOIN companies p USING (company_id) JOIN contacts c USING (company_id, contact_id)
 LEFT JOIN mails o ON l.resolution AND NOT o.resolution AND o.company_id = l.company_id AND o.flag_id = l.flag_id
   AND o.contact_id = l.contact_id
-ORDER BY l.starts_at < $1, l.starts_at, l.created_at"""
+ORDER BY l.about <> 'company', l.starts_at < $1, l.starts_at, l.created_at"""
 
 #: The server took it. A mail that was withdrawn while on its way was sent all the same.
 _SENT: Final = """
@@ -113,7 +120,21 @@ UPDATE contacts c SET suppressed_at = $3, suppressed_reason = $4 FROM refused r
 WHERE c.company_id = r.company_id AND c.contact_id = r.contact_id AND c.email = r.recipient
   AND c.suppressed_at IS NULL"""
 
-_NEXT: Final = "SELECT min(not_before) FROM mails WHERE state = 'waiting'"
+#: When there is something to do; what waits for a silent webhook is nothing to do.
+_NEXT: Final = """
+SELECT min(not_before) FROM mails w WHERE state = 'waiting'
+  AND NOT (w.about = 'orphan' AND EXISTS (SELECT FROM silent_webhooks s WHERE s.company_id = w.company_id))"""
+
+_SILENT: Final = """
+SELECT count(DISTINCT company_id) FROM silent_webhooks JOIN companies c USING (company_id) WHERE c.removed_at IS NULL"""
+
+
+class About(StrEnum):
+    """What a mail is about, as far as it makes a difference to when it goes out; `mails.about`."""
+
+    COMPANY = "company"  # goes first
+    ORPHAN = "orphan"  # waits while the company's webhook is silent
+    RECORD = "record"
 
 
 class Queued(Struct, frozen=True, kw_only=True):
@@ -124,6 +145,7 @@ class Queued(Struct, frozen=True, kw_only=True):
     contact_id: UUID
     flag_id: UUID
     recipient: str
+    about: About
     resolution: bool
     flag: str  # as JSON
     starts_at: datetime | None
@@ -211,6 +233,11 @@ class Mailbox:
     async def refused(self, mail: Leased, at: datetime, reason: str) -> None:
         """Note that the address is not taken, and write to it no more."""
         await self._pool.execute(_REFUSED, mail.company.company_id, mail.message_id, at, reason)
+
+    async def silent_companies(self) -> int:
+        """Count the companies whose mails about single orphans wait."""
+        found: int = await self._pool.fetchval(_SILENT)
+        return found
 
     async def next_due(self) -> datetime | None:
         """Give the moment at which the next mail is due."""

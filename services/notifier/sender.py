@@ -132,6 +132,7 @@ class Sender:
         await lifecycle.pause(seconds, self._stop)
 
     async def _rest(self) -> None:
+        telemetry.webhooks_silent.set(await self._mailbox.silent_companies())
         due = await self._mailbox.next_due()
         seconds = POLL_SECONDS if due is None else (due - self._clock.now()).total_seconds()
         await self._woken(min(seconds, POLL_SECONDS) if seconds > 0 else _HELD_SECONDS)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.flags import Flag, FlagType
-from services.notifier import inbox, mailbox
+from services.notifier import inbox, mailbox, silence
 from services.notifier.compose import message_id
 from services.notifier.mailbox import FlagRef, Queued
 from services.notifier.people import Household, Person, households
@@ -47,11 +47,15 @@ ON CONFLICT (kafka_partition) DO UPDATE SET log_id = excluded.log_id, next_offse
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """What a batch of flags came to. `nobody`: new flags of companies that have no admin or manager."""
+    """What a batch of flags came to, in mails. `nobody`: new flags of companies that have no admin or manager.
+
+    `queued` includes those that wait for a silent webhook, `released` are those that waited.
+    """
 
     new: int
     queued: int
     withdrawn: int
+    released: int
     nobody: tuple[Flag, ...]
 
 
@@ -86,10 +90,12 @@ class Store:
             homes = await households(connection, {flag.company_id for flag in new})
             queued = await self._raise(connection, raised, homes, at)
             withdrawn, answers = await self._resolve(connection, resolved, homes, at)
+            await silence.begin(connection, raised, at)
+            released = await silence.end(connection, [*resolved.values()], at, at + self._hold)
             if positions:
                 await connection.execute(_ADVANCE, log_id, list(positions), list(positions.values()))
         nobody = tuple(flag for flag in raised if not (home := homes.get(flag.company_id)) or not home.told)
-        return Taken(new=len(new), queued=queued + answers, withdrawn=withdrawn, nobody=nobody)
+        return Taken(new=len(new), queued=queued + answers, withdrawn=withdrawn, released=released, nobody=nobody)
 
     async def _new(self, connection: Connection, flags: Sequence[Flag], at: datetime) -> list[Flag]:
         by_id = {(flag.company_id, flag.id): flag for flag in flags}
@@ -160,6 +166,7 @@ class Store:
             contact_id=contact_id,
             flag_id=thread,
             recipient=recipient,
+            about=silence.about(flag),
             resolution=flag.type is FlagType.RESOLVED,
             flag=_json(flag),
             starts_at=starts_at(flag),

@@ -118,7 +118,7 @@ class Worker:
         for envelope in envelopes:
             positions[envelope.partition] = max(envelope.offset + 1, positions.get(envelope.partition, 0))
         taken = await self._store.take_in(flags, log_id, positions, self._clock.now())
-        if taken.queued:
+        if taken.queued or taken.released:
             self._queued.set()
         _said(flags, taken)
 
@@ -144,7 +144,12 @@ def _said(flags: Sequence[Flag], taken: Taken) -> None:
         telemetry.log().warning(telemetry.NOTIFIER_NOBODY, company_id=flag.company_id, flag_id=str(flag.id))
     if taken.new:
         telemetry.log().info(
-            telemetry.NOTIFIER_FLAG, flags=len(flags), new=taken.new, mails=taken.queued, withdrawn=taken.withdrawn
+            telemetry.NOTIFIER_FLAG,
+            flags=len(flags),
+            new=taken.new,
+            mails=taken.queued,
+            withdrawn=taken.withdrawn,
+            released=taken.released,
         )
     if taken.withdrawn:
         telemetry.mails.labels("withdrawn").inc(taken.withdrawn)

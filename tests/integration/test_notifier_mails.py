@@ -366,6 +366,165 @@ async def test_a_crash_after_the_lease_lets_the_mail_go_out_later_under_the_same
     assert [mail.message_id for mail in notifier.office.mails] == [leased.message_id]
 
 
+def silent(company_id: str = "praxis") -> Flag:
+    return a_flag(
+        company_id,
+        type=FlagType.WEBHOOK_SILENT,
+        kind=Kind.WEBHOOK_SILENT,
+        reason="Cal.com has switched the webhook off.",
+        appointment=None,
+    )
+
+
+def of_calcom(number: int) -> Flag:
+    return a_flag(number=number, type=FlagType.ORPHANED_CALCOM, kind=Kind.ORPHANED_CALCOM)
+
+
+async def test_a_silent_webhook_is_told_of_first_and_holds_back_the_mails_about_single_orphans(
+    notifier: Notifier,
+) -> None:
+    await notifier.company(mia="admin", max="manager", vera="viewer")
+    mismatch = a_flag(number=3, type=FlagType.DATA_MISMATCH, kind=Kind.DATA_MISMATCH, in_hours=1)
+    await notifier.take_in(a_flag(number=1), of_calcom(2), mismatch, silent())
+    await notifier.later(AGES)
+    told = ["Cal.com Webhook Silent: praxis"] * 2 + ["Cal.com Sync Issue: Appointment #3"] * 2
+    assert [mail.subject for mail in notifier.office.mails] == told
+    assert len([state for _, _, state in await notifier.states() if state == "waiting"]) == 4
+    assert [kind for _, kind in await notifier.inbox()] == ["calcom_sync_failure"] * 8  # the flags stay
+
+
+async def test_a_webhook_that_falls_silent_later_holds_back_what_is_queued_and_no_other_companys(
+    notifier: Notifier,
+) -> None:
+    await notifier.company(mia="admin")
+    await notifier.company("other", olga="admin")
+    await notifier.take_in(a_flag(), a_flag("other"))
+    await notifier.take_in(silent())
+    await notifier.take_in(a_flag(number=4712))
+    await notifier.later()
+    assert sorted(notifier.office.took()) == ["mia@example.com", "olga@example.com"]
+    assert notifier.office.mails[0].subject == "Cal.com Webhook Silent: praxis"
+
+
+async def test_when_the_webhook_is_heard_again_what_is_still_open_goes_out_and_the_rest_never(
+    notifier: Notifier,
+) -> None:
+    await notifier.company(mia="admin")
+    webhook, still, mended, mends_late = silent(), a_flag(number=1), a_flag(number=2), of_calcom(3)
+    await notifier.take_in(webhook, still, mended, mends_late)
+    await notifier.later(AGES)
+    assert await notifier.take_in(resolving(mended)) == (1, 0, 1)
+    await notifier.later(AGES)
+    taken = await notifier.store.take_in([resolving(webhook)], "log", {0: 9}, notifier.clock.at)
+    assert (taken.queued, taken.released) == (1, 2)
+    await notifier.take_in(resolving(mends_late))
+    await notifier.later(timedelta(0))
+    first, second = notifier.office.mails
+    assert second.in_reply_to == first.message_id
+    assert second.subject == "Re: Cal.com Webhook Silent: praxis"
+    await notifier.later()
+    assert [mail.subject for mail in notifier.office.mails][2:] == ["Cal.com Sync Issue: Appointment #1"]
+    await notifier.later(AGES)
+    assert len(notifier.office.mails) == 3
+
+
+async def test_the_resolution_of_a_mail_that_was_sent_is_not_held_back(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    flag = a_flag()
+    await notifier.take_in(flag)
+    await notifier.later()
+    await notifier.take_in(silent())
+    await notifier.later()
+    await notifier.take_in(resolving(flag))
+    await notifier.later(timedelta(0))
+    assert notifier.office.mails[-1].subject == "Re: Cal.com Sync Issue: Appointment #4711"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_a_silence_that_ends_in_the_batch_in_which_it_began_holds_nothing_back(
+    notifier: Notifier,
+    turned: bool,  # noqa: FBT001
+) -> None:
+    await notifier.company(mia="admin")
+    webhook = silent()
+    both = [webhook, resolving(webhook)]
+    await notifier.take_in(a_flag(), *(reversed(both) if turned else both))
+    await notifier.later()
+    assert [mail.subject for mail in notifier.office.mails] == ["Cal.com Sync Issue: Appointment #4711"]
+
+
+async def test_a_silence_whose_end_is_heard_of_first_holds_nothing_back(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    webhook = silent()
+    await notifier.take_in(resolving(webhook))
+    await notifier.take_in(webhook, a_flag())
+    await notifier.later()
+    assert [mail.subject for mail in notifier.office.mails] == ["Cal.com Sync Issue: Appointment #4711"]
+
+
+async def test_while_one_of_two_silences_lasts_the_mails_wait(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    one, other = silent(), silent()
+    await notifier.take_in(one, other, a_flag())
+    await notifier.take_in(resolving(one))
+    await notifier.later(AGES)
+    assert sorted(state for _, _, state in await notifier.states()) == ["sent", "waiting", "withdrawn"]
+    await notifier.take_in(resolving(other))
+    await notifier.take_in(one, other, resolving(one))  # delivered again: nothing begins anew
+    await notifier.later()
+    assert notifier.office.mails[-1].subject == "Cal.com Sync Issue: Appointment #4711"
+
+
+async def test_what_a_server_put_off_waits_too_and_is_tried_again_however_long_it_waited(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    notifier.office.at_rcpt["mia@example.com"] = "451 greylisted"
+    webhook = silent()
+    await notifier.take_in(a_flag())
+    await notifier.later()
+    notifier.office.at_rcpt.clear()
+    await notifier.take_in(webhook)
+    await notifier.later(2 * KEEP)
+    await notifier.take_in(resolving(webhook))
+    await notifier.later()
+    assert [mail.subject.partition(":")[0] for mail in notifier.office.mails] == [
+        "Cal.com Webhook Silent",
+        "Re",
+        "Cal.com Sync Issue",
+    ]
+
+
+async def test_what_was_put_off_waits_and_is_resolved_meanwhile_is_never_mailed(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    notifier.office.at_rcpt["mia@example.com"] = "451 greylisted"
+    flag = a_flag()
+    await notifier.take_in(flag)
+    await notifier.later()
+    notifier.office.at_rcpt.clear()
+    await notifier.take_in(silent(), resolving(flag))
+    await notifier.later(AGES)
+    assert [mail.subject for mail in notifier.office.mails] == ["Cal.com Webhook Silent: praxis"]
+    assert await notifier.mailbox.next_due() is None
+
+
+async def test_mails_that_wait_for_a_silent_webhook_are_nothing_to_do(notifier: Notifier) -> None:
+    await notifier.company(mia="admin")
+    await notifier.take_in(silent(), *(a_flag(number=n) for n in range(30)))
+    await notifier.later(AGES)
+    assert notifier.office.took() == ["mia@example.com"]
+    assert await notifier.mailbox.next_due() is None
+
+
+async def test_companies_whose_webhook_is_silent_are_counted_once_and_as_long_as_it_is(notifier: Notifier) -> None:
+    for name in ("praxis", "other", "gone"):
+        await notifier.company(name)
+    await notifier.pool.execute("UPDATE companies SET removed_at = now() WHERE company_id = 'gone'")
+    webhook, again = silent(), silent()
+    await notifier.take_in(webhook, again, silent("other"), silent("gone"))
+    assert await notifier.mailbox.silent_companies() == 2
+    await notifier.take_in(resolving(webhook), resolving(again))
+    assert await notifier.mailbox.silent_companies() == 1
+
+
 async def test_people_who_left_are_not_written_to(notifier: Notifier) -> None:
     await notifier.company(mia="admin", max="admin", moe="admin")
     await notifier.take_in(a_flag())

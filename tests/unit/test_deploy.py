@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from schemas import topics
 from services.plumbing import kafka, telemetry
 from services.plumbing.settings import unknown
+from services.verifier import incidents
 
 ROOT: Final = Path(__file__).parents[2]
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -36,6 +37,14 @@ def test_every_alert_is_about_a_metric_that_exists() -> None:
         assert named <= metrics(), rule["alert"]
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"]["summary"]
+
+
+def test_alerts_name_incidents_that_there_are() -> None:
+    text = (ROOT / "deploy/prometheus/alerts.yaml").read_text("utf-8")
+    patterns = re.findall(r'reconcal_calcom_incidents\{kind=~?"(.+?)"\}', text)
+    assert patterns
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, kind) for kind in incidents.Kind), pattern
 
 
 def test_the_metrics_are_found() -> None:

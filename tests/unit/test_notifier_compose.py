@@ -9,11 +9,13 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from schemas.flags import AppointmentFacts, BookingFacts, Flag, FlagType, Inconsistency, Kind
+from schemas.flags import AppointmentFacts, BookingFacts, Flag, FlagType, Inconsistency, Kind, Why
+from schemas.verification import Verdict
 from services.notifier.compose import Unaddressable, compose, message_id, sender
 from services.notifier.inbox import notification, notification_id
 from services.notifier.story import Company, Contact, in_zone, review_url, tell
-from services.notifier.words import HAPPENED, NEXT, plain
+from services.notifier.words import CAUSES, HAPPENED, NEXT, SAID, plain
+from services.verifier.answers import Reason
 
 CONSOLE = "https://console.example.com/"
 MAIL_FROM = "Reconcal <reconcal@mail.a-rather-long-name-of-a-company.example>"
@@ -48,6 +50,13 @@ MISMATCH = replace(
         Inconsistency("starts_at", "2026-12-01T09:00:00+00:00", "2026-12-01T10:30:00+00:00"),
         Inconsistency("status", "confirmed", "CANCELLED"),
     ),
+)
+SILENT = replace(
+    FLAG,
+    type=FlagType.WEBHOOK_SILENT,
+    kind=Kind.WEBHOOK_SILENT,
+    reason="Cal.com has switched the webhook off.",
+    appointment=None,
 )
 RESOLVED = replace(FLAG, id=UUID(int=9), type=FlagType.RESOLVED, resolves=FLAG.id, resolved_by="auto")
 
@@ -98,11 +107,13 @@ def test_both_parts_say_what_happened_to_whom_and_when_and_what_to_do(kind: str)
 
 
 def test_the_text_reads_like_this() -> None:
-    assert part(mailed(MISMATCH), "plain") == (
+    assert part(mailed(replace(MISMATCH, verdict="found_different")), "plain") == (
         """\
 Cal.com sync issue
 
 The appointment in your booking app and its booking at Cal.com differ.
+
+Cal.com was asked at 22.11.2026 10:00 (Europe/Berlin, CET) and has the booking, but not as your booking app has it.
 
 Company:     Praxis am See
 Appointment: #4711
@@ -133,6 +144,137 @@ def test_every_kind_has_its_words(kind: Kind) -> None:
     story = tell(replace(FLAG, kind=kind), COMPANY, console_url=CONSOLE)
     assert story.happened
     assert story.next_step
+
+
+@pytest.mark.parametrize("verdict", SAID)
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.WEBHOOK_SILENT])
+def test_whatever_cal_com_said_is_one_sentence_in_every_mail(kind: Kind, verdict: str) -> None:
+    flag = replace(FLAG, kind=kind, verdict=verdict)
+    said = tell(flag, COMPANY, console_url=CONSOLE).grounds
+    assert said is not None
+    assert said.startswith("Cal.com ")
+    assert said.endswith(".")
+    assert not set("{}") & set(said)
+    assert said in part(mailed(flag), "plain")
+    assert said in part(mailed(flag), "html")
+    assert said in notification(flag, COMPANY, console_url=CONSOLE).details
+
+
+def test_every_verdict_that_a_flag_can_have_has_a_sentence() -> None:
+    assert {*SAID, "absent_once", "unauthorised"} == {*Verdict, "not_verified"}
+
+
+def test_that_cal_com_has_no_such_booking_is_said_with_the_moment() -> None:
+    asked = Why(observed_at=SENT_AT - timedelta(minutes=4), answer="not_found")
+    text = part(mailed(replace(FLAG, verdict="absent", why=asked)), "plain")
+    assert "Cal.com was asked at 22.11.2026 09:56 (Europe/Berlin, CET) and says that it has no such booking." in text
+
+
+def test_a_booking_that_stands_alone_is_not_compared_with_an_appointment_that_there_is_not() -> None:
+    alone = replace(FLAG, kind=Kind.ORPHANED_CALCOM, appointment=None, booking=BOOKING, verdict="found_equal")
+    text = part(mailed(alone), "plain")
+    assert "and has the booking.\n" in text
+    assert "as your booking app has it" not in text
+
+
+def test_a_booking_that_cal_com_has_no_longer_is_said_to_be_gone() -> None:
+    gone = replace(FLAG, booking=BOOKING, verdict="absent")
+    assert "its booking is at Cal.com no longer" in part(mailed(gone), "plain")
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ("timeout", "it did not answer in time"),
+        ("not_calcom", "what answered was not Cal.com"),
+        ("a word of tomorrow {at}", "it gave no answer that counts"),
+        (None, "it gave no answer that counts"),
+    ],
+)
+def test_why_cal_com_could_not_be_asked_is_said_in_plain_words(answer: str | None, cause: str) -> None:
+    flag = replace(
+        FLAG,
+        type=FlagType.VERIFICATION_ERROR,
+        kind=Kind.VERIFICATION_ERROR,
+        verdict="unknown",
+        why=Why(observed_at=SENT_AT, answer=answer, attempts=4),
+    )
+    mail = mailed(flag)
+    assert mail["Subject"] == "Cal.com Sync Issue: Appointment #4711"
+    assert HAPPENED[Kind.VERIFICATION_ERROR] in part(mail, "plain")
+    said = f"Cal.com could not be asked, the last time at 22.11.2026 10:00 (Europe/Berlin, CET): {cause}."
+    assert said in part(mail, "plain")
+
+
+def test_every_reason_of_the_verifier_has_plain_words() -> None:
+    assert CAUSES.keys() >= {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize("verdict", ["", "a word of tomorrow", "{at}"])
+def test_a_verdict_that_is_not_known_is_passed_over(verdict: str) -> None:
+    assert tell(replace(FLAG, verdict=verdict), COMPANY, console_url=CONSOLE).grounds is None
+    assert HAPPENED[Kind.ORPHANED_LOCAL] in part(mailed(replace(FLAG, verdict=verdict)), "plain")
+
+
+@pytest.mark.parametrize("verdict", ["absent", "unknown"])
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("flag_type", [FlagType.WEBHOOK_SILENT, FlagType.THRESHOLD, FlagType.RESOLVED])
+def test_a_flag_of_which_nothing_more_is_known_is_told_all_the_same(
+    flag_type: FlagType, kind: Kind, verdict: str
+) -> None:
+    bare = replace(FLAG, type=flag_type, kind=kind, verdict=verdict, appointment=None, reason="")
+    naive = replace(bare, decided_at=SENT_AT.replace(tzinfo=None))
+    for flag in (bare, naive):
+        assert part(mailed(flag), "plain") == part(mailed(bare), "plain")
+        assert notification(flag, COMPANY, console_url=CONSOLE).details
+
+
+def test_a_mail_about_a_silent_webhook_reads_like_this() -> None:
+    mail = mailed(SILENT)
+    assert mail["Subject"] == "Cal.com Webhook Silent: Praxis am See"
+    assert part(mail, "plain") == (
+        """\
+Cal.com webhook silent
+
+Cal.com's webhook to Reconcal is silent: new and changed bookings come late or not at all.
+
+Cal.com has switched the webhook off.
+
+Company:     Praxis am See
+Noticed:     22.11.2026 10:00 (Europe/Berlin, CET)
+
+Whoever runs Reconcal can see what is wrong and mend it with the commands below. Until then you get no mails about \
+single appointments or bookings without a counterpart; all of them are on the review page.
+
+    reconcal companies webhook --company praxis check
+    reconcal companies webhook --company praxis repair
+
+Review: https://console.example.com/review
+
+-- 
+Sent by Reconcal to Mia Muster as an admin or manager of this company.
+"""  # noqa: W291 - the mark of a signature ends with a blank
+    )
+
+
+def test_the_html_says_of_a_silent_webhook_what_the_text_says() -> None:
+    html = part(mailed(SILENT), "html")
+    for said in ("Cal.com has switched the webhook off.", "webhook --company praxis repair", CONSOLE + "review"):
+        assert said in html
+
+
+def test_a_webhook_that_is_heard_again_is_said_to_be_in_the_thread() -> None:
+    mail = mailed(replace(SILENT, type=FlagType.RESOLVED, resolves=SILENT.id), replies_to="<first@example.com>")
+    assert mail["Subject"] == "Re: Cal.com Webhook Silent: Praxis am See"
+    text = part(mail, "plain")
+    assert text.startswith("Resolved\n\nThis is resolved: Cal.com's webhook to Reconcal works again.\n")
+    assert "repair" not in text
+
+
+def test_the_inbox_says_why_a_webhook_is_silent() -> None:
+    said = notification(SILENT, COMPANY, console_url=CONSOLE)
+    assert (said.issue_type, said.appointment_id, said.requires_action) == ("WEBHOOK_SILENT", None, True)
+    assert said.details.endswith("Cal.com has switched the webhook off.")
 
 
 def test_an_appointment_that_was_deleted_is_said_to_be_deleted() -> None:
@@ -216,6 +358,9 @@ EVIL = [
         lambda evil: mailed(named(evil)),
         lambda evil: mailed(replace(FLAG, appointment=replace(APPOINTMENT, appointment_id=evil.replace("\ud800", "")))),
         lambda evil: mailed(replace(FLAG, appointment=None, booking=replace(BOOKING, uid=evil))),
+        lambda evil: mailed(replace(SILENT, reason=evil)),
+        lambda evil: mailed(replace(FLAG, verdict="unknown", why=Why(answer=evil))),
+        lambda evil: mailed(SILENT, company=replace(COMPANY, name=evil)),
         lambda evil: mailed(contact=replace(CONTACT, name=evil)),
         lambda evil: mailed(company=replace(COMPANY, name=evil)),
         lambda evil: mailed(replace(MISMATCH, inconsistencies=(Inconsistency("status", evil, evil),))),
