@@ -35,7 +35,9 @@ def show_companies(found: "Sequence[Company]", *, as_json: bool) -> None:
         return
     from services.cli.output import console, table  # noqa: PLC0415
 
-    shown = table("Companies", "id", "name", "time zone", ">window", "unconfirmed", "unpaid", "compared", "by person")
+    shown = table(
+        "Companies", "id", "name", "time zone", ">window", "unconfirmed", "unpaid", "compared", "by person", ">API wait"
+    )
     for company in found:
         settling = "" if company.settling_window_seconds is None else f" / {company.settling_window_seconds:g} s"
         shown.add_row(
@@ -47,6 +49,7 @@ def show_companies(found: "Sequence[Company]", *, as_json: bool) -> None:
             f"{company.unpaid_policy} after {company.unpaid_window_seconds:g} s",
             ", ".join(company.compared_fields),
             "yes" if company.match_by_attendee else "no",
+            f"{company.verification_wait_seconds:g} s",
         )
     console().print(shown if found else "No companies yet: `reconcal companies add` makes one.")
 

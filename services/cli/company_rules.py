@@ -34,6 +34,11 @@ _OPTIONS: Final = (
         default=None,
         help="Match by person and time where no key says more. [default: yes]",
     ),
+    click.option(
+        "--verification-wait-seconds",
+        type=float,
+        help="How long a record may wait for Cal.com's API to answer before it is flagged without. [default: 14400]",
+    ),
 )
 
 

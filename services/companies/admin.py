@@ -43,6 +43,10 @@ class NewCompany(Struct, frozen=True, kw_only=True):
     compared_fields: tuple[str, ...] = COMPARED
     match_by_attendee: bool = True
     calcom_base_url: str = "https://api.cal.com/v2"
+    verification_wait_seconds: float = 14_400.0
+    history_began_at: datetime | None = None
+    app_loaded_at: datetime | None = None
+    calcom_loaded_at: datetime | None = None
     contacts: tuple[NewContact, ...] = ()
     calcom_webhook: str | None = None
     app_webhook: str | None = None
@@ -65,6 +69,10 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compared_fields: tuple[str, ...] | UnsetType = UNSET
     match_by_attendee: bool | UnsetType = UNSET
     calcom_base_url: str | UnsetType = UNSET
+    verification_wait_seconds: float | UnsetType = UNSET
+    history_began_at: datetime | UnsetType | None = UNSET
+    app_loaded_at: datetime | UnsetType | None = UNSET
+    calcom_loaded_at: datetime | UnsetType | None = UNSET
 
 
 class Added(Struct, frozen=True, kw_only=True):
@@ -203,6 +211,10 @@ def _checked(new: NewCompany | Company) -> Company:
         compared_fields=checks.compared(new.compared_fields),
         match_by_attendee=new.match_by_attendee,
         calcom_base_url=checks.base_url(new.calcom_base_url),
+        verification_wait_seconds=checks.seconds(new.verification_wait_seconds, "verification_wait_seconds"),
+        history_began_at=checks.moment(new.history_began_at, "history_began_at"),
+        app_loaded_at=checks.moment(new.app_loaded_at, "app_loaded_at"),
+        calcom_loaded_at=checks.moment(new.calcom_loaded_at, "calcom_loaded_at"),
     )
 
 

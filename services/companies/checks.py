@@ -4,6 +4,7 @@ import base64
 import binascii
 import math
 import re
+from datetime import datetime
 from email.utils import getaddresses
 from importlib import resources
 from typing import Final
@@ -103,10 +104,19 @@ def seconds(given: float, field: str) -> float:
     return float(given)
 
 
+def moment(given: datetime | None, field: str) -> datetime | None:
+    """Check that a moment is one, and not a clock's face."""
+    if given is not None and given.utcoffset() is None:
+        raise CompanyError(f"{field}: a moment with its offset from UTC is wanted")
+    return given
+
+
 def base_url(given: str) -> str:
     """Check the address of Cal.com's API and give it without a slash at its end."""
     if not _is_address(given):
         raise CompanyError("calcom_base_url: an address like https://api.cal.com/v2 is wanted")
+    if "@" in urlsplit(given).netloc:
+        raise CompanyError("calcom_base_url: a user or password in it would be shown; an address without is wanted")
     return given.rstrip("/")
 
 

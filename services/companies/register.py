@@ -1,7 +1,7 @@
 """The register in memory: read again only when something changed, and in force while the database is away."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -18,8 +18,8 @@ from services.plumbing.settings import SettingsError
 
 #: A log event: a secret that the key in force does not open; its door stays shut.
 SECRET_UNREADABLE: Final = "companies.secret_unreadable"  # noqa: S105 - a name, no secret
-#: What the register opens; a Cal.com API key is its client's alone.
-_OPENED: Final = frozenset({Purpose.CALCOM_WEBHOOK, Purpose.APP_WEBHOOK, Purpose.INGEST_TOKEN})
+#: What proves that a message is a company's. A Cal.com API key is its client's alone: no door has it in memory.
+DOORS: Final = frozenset({Purpose.CALCOM_WEBHOOK, Purpose.APP_WEBHOOK, Purpose.INGEST_TOKEN})
 
 
 class _Snapshot(Struct, frozen=True):
@@ -28,6 +28,7 @@ class _Snapshot(Struct, frozen=True):
     contacts: Mapping[str, tuple[Contact, ...]]
     secrets: Mapping[tuple[str, str], tuple[Secret, ...]]
     opened: Mapping[UUID, bytes]
+    ends: Mapping[tuple[str, str], tuple[datetime | None, ...]] = {}
 
 
 _NOTHING: Final = _Snapshot(-1, {}, {}, {}, {})
@@ -36,8 +37,9 @@ _NOTHING: Final = _Snapshot(-1, {}, {}, {}, {})
 class Register:
     """All companies that are not removed. Reads never wait: they see the last snapshot."""
 
-    def __init__(self) -> None:
-        """Begin empty: `loaded` is False until the first `refresh`."""
+    def __init__(self, opens: Collection[Purpose] = DOORS) -> None:
+        """Begin empty: `loaded` is False until the first `refresh`. `opens`: the secrets that are wanted in clear."""
+        self._opens = frozenset(opens)
         self._now = _NOTHING
         self._first = asyncio.Event()
 
@@ -73,6 +75,11 @@ class Register:
         found = self._now.secrets.get((company_id, purpose), ())
         return tuple([secret.value for secret in found if secret.active(now)])
 
+    def holds(self, company_id: str, purpose: Purpose, now: datetime) -> bool:
+        """Tell whether a company has a secret that counts, opened or not: no vault is needed."""
+        ends = self._now.ends.get((company_id, purpose), ())
+        return any(expires_at is None or now < expires_at for expires_at in ends)
+
     async def refresh(self, pool: Pool, vault: Vault | None = None) -> bool:
         """Read everything if something changed since the last time; tells whether it did.
 
@@ -83,7 +90,7 @@ class Register:
         if found is None:
             return False
         # In a thread: some 10,000 companies take a second, and the doors go on meanwhile.
-        self._now = await asyncio.to_thread(_snapshot, found, vault, self._now.opened)
+        self._now = await asyncio.to_thread(_snapshot, found, vault, self._now.opened, self._opens)
         self._first.set()
         return True
 
@@ -103,25 +110,28 @@ class Register:
             await pause(every_seconds, stop)
 
 
-def _snapshot(found: rows.Found, vault: Vault | None, known: Mapping[UUID, bytes]) -> _Snapshot:
-    opened = _open(found.secrets, vault, known) if vault else {}
+def _snapshot(
+    found: rows.Found, vault: Vault | None, known: Mapping[UUID, bytes], opens: frozenset[Purpose]
+) -> _Snapshot:
+    wanted = [row for row in found.secrets if row.purpose in opens]
+    opened = _open(wanted, vault, known) if vault else {}
     secrets: dict[tuple[str, str], tuple[Secret, ...]] = {}
+    ends: dict[tuple[str, str], tuple[datetime | None, ...]] = {}
     for row in found.secrets:
+        key = (row.company_id, row.purpose)
+        ends[key] = (*ends.get(key, ()), row.expires_at)
         value = opened.get(row.secret_id)
         if value is not None:
-            key = (row.company_id, row.purpose)
             secrets[key] = (*secrets.get(key, ()), Secret(value, row.expires_at))
-    return _Snapshot(found.counter, found.companies, found.contacts, secrets, opened)
+    return _Snapshot(found.counter, found.companies, found.contacts, secrets, opened, ends)
 
 
-def _open(sealed: list[rows.Sealed], vault: Vault, known: Mapping[UUID, bytes]) -> dict[UUID, bytes]:
+def _open(wanted: list[rows.Sealed], vault: Vault, known: Mapping[UUID, bytes]) -> dict[UUID, bytes]:
     """Open what is new: a secret's row never changes but for its end."""
     opened: dict[UUID, bytes] = {}
     unreadable: list[rows.Sealed] = []
     failure: SettingsError | None = None
-    for row in sealed:
-        if row.purpose not in _OPENED:
-            continue
+    for row in wanted:
         try:
             opened[row.secret_id] = known.get(row.secret_id) or vault.open(row.ciphertext).encode()
         except SettingsError as error:

@@ -32,6 +32,16 @@ NOTIFIER_MAIL: Final = "notifier.mail"  # one mail: to how many, answered how
 NOTIFIER_NOBODY: Final = "notifier.nobody"  # a flag of a company without admin or manager
 NOTIFIER_UNREADABLE: Final = "notifier.unreadable"  # a record on the topic of flags that is no flag: passed over
 NOTIFIER_POSITIONS: Final = "notifier.positions"  # where reading begins, and what of it was not known
+SWEEPS_MINE: Final = "sweeps.mine"  # this process runs the sweeps from now on; no other does
+SWEEP_BEGUN: Final = "sweep.begun"  # a round of asking again: how many records it is about
+SWEEP_PASSED_OVER: Final = "sweep.passed_over"  # Cal.com does not answer for these companies: left to the next sweep
+SWEEP_FINISHED: Final = "sweep.finished"  # how many of them Cal.com is asked about
+CALCOM_INCIDENT: Final = "verifier.incident"  # Cal.com cannot be asked for a company, and what its admin has to mend
+CALCOM_INCIDENT_OVER: Final = "verifier.incident_over"  # Cal.com has answered that company again
+VERIFIER_POLL: Final = "verifier.poll"  # a company's changes at Cal.com were read: how far, and what came by no webhook
+VERIFIER_BACKFILL: Final = "verifier.backfill"  # a page of a company's past was loaded, or all of it, or why not
+VERIFIER_WEBHOOK: Final = "verifier.webhook"  # our webhook at Cal.com was looked at: what state it is in
+CALCOM_CLIENT_FAILED: Final = "verifier.client_failed"  # an answer of Cal.com that the client was not made for
 LOOP_FAILED: Final = "loop.failed"  # a loop ended with an error and will be tried again
 SERVICE_STARTED: Final = "service.started"
 SERVICE_STOPPED: Final = "service.stopped"
@@ -75,6 +85,8 @@ event_notes = Counter(
 )
 doors_silent = Gauge("reconcal_doors_silent", "Ingest processes that fell silent without a goodbye; not waited for.")
 flags_raised = Counter("reconcal_flags", "Flags raised and resolved.", ["type"])
+webhooks_lost = Counter("reconcal_webhooks_lost", "Records that Cal.com's API mended: their webhook never came.")
+questions_asked = Counter("reconcal_questions", "Questions to Cal.com that decisions came to.", ["priority"])
 deadline_seconds = Histogram(
     "reconcal_deadline_to_flag_seconds",
     "From a deadline to the committed flag.",
@@ -85,8 +97,40 @@ held_decisions = Gauge("reconcal_held_decisions", "Deadlines that passed and wai
 partitions_stopped = Gauge("reconcal_partitions_stopped", "Partitions stopped by the dead-letter brake.")
 outbox_published = Counter("reconcal_outbox_published", "Outbox rows acknowledged by Kafka.")
 mails = Counter("reconcal_mails", "Mails by what became of them.", ["state"])
+webhooks_silent = Gauge(
+    "reconcal_webhooks_silent", "Companies whose webhook is silent; mails about single orphans wait."
+)
 flags_without_recipient = Counter("reconcal_flags_without_recipient", "Flags of companies that have nobody to tell.")
 flags_unreadable = Counter("reconcal_flags_unreadable", "Records on the topic of flags that are no flags.")
+sweep_retries = Counter("reconcal_sweep_retries", "Records that a sweep had Cal.com asked about again.", ["kind"])
+webhooks_unseen = Counter("reconcal_webhooks_unseen", "New bookings that the poll had found and no webhook told of.")
+verifications_waiting = Gauge(
+    "reconcal_verifications_waiting", "Questions that Cal.com was not asked yet, of all companies.", ["priority"]
+)
+verification_oldest_seconds = Gauge(
+    "reconcal_verification_oldest_seconds", "How long a question has waited at most since it was to be asked."
+)
+calcom_poll_age_seconds = Gauge(
+    "reconcal_calcom_poll_age_seconds", "How long ago a company's bookings were read through the API, at most."
+)
+calcom_not_now = Counter(
+    "reconcal_calcom_not_now", "Questions that Cal.com was not, or could not be, asked.", ["reason"]
+)
+calcom_breaker_open = Gauge(
+    "reconcal_calcom_breaker_open", "1: nobody but a probe asks Cal.com with this key; no series: all do.", ["budget"]
+)
+calcom_incidents = Gauge(
+    "reconcal_calcom_incidents", "Companies for which Cal.com cannot be asked, by what has to be mended.", ["kind"]
+)
+api_requests = Counter(
+    "reconcal_calcom_requests", "Requests to Cal.com's API, by what became of them.", ["call", "outcome"]
+)
+api_seconds = Histogram(
+    "reconcal_calcom_request_seconds",
+    "From a request to Cal.com's API to the last byte of its answer.",
+    ["call"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 loop_failures = Counter("reconcal_loop_failures", "Loops that ended with an error and were tried again.", ["loop"])
 
 Log = structlog.stdlib.BoundLogger

@@ -85,6 +85,40 @@ async def test_given_secrets_are_taken(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM company_secrets") == 4
 
 
+async def test_who_asks_for_api_keys_gets_them_and_nothing_else(pool: Pool) -> None:
+    await add(pool, calcom_api_key="cal_live_given")
+    register = Register(opens={Purpose.CALCOM_API_KEY})
+    await register.refresh(pool, VAULT)
+    assert register.secrets("acme", Purpose.CALCOM_API_KEY, NOW) == (b"cal_live_given",)
+    assert register.secrets("acme", Purpose.CALCOM_WEBHOOK, NOW) == ()
+
+
+async def test_whether_a_company_has_a_key_that_counts_is_known_without_a_vault(pool: Pool) -> None:
+    await add(pool, "with", calcom_api_key="cal_live_given")
+    await add(pool, "without")
+    register = Register()
+    await register.refresh(pool)
+    assert register.holds("with", Purpose.CALCOM_API_KEY, NOW)
+    assert not register.holds("without", Purpose.CALCOM_API_KEY, NOW)
+    assert not register.holds("nobody", Purpose.CALCOM_API_KEY, NOW)
+    await pool.execute("UPDATE company_secrets SET expires_at = $1 WHERE purpose = 'calcom_api_key'", NOW)
+    await register.refresh(pool)
+    assert register.holds("with", Purpose.CALCOM_API_KEY, NOW - timedelta(seconds=1))
+    assert not register.holds("with", Purpose.CALCOM_API_KEY, NOW)
+
+
+async def test_how_far_a_company_was_loaded_is_kept_whatever_else_changes(pool: Pool) -> None:
+    await add(pool)
+    async with pool.acquire() as conn:
+        await admin.set_company(conn, "acme", Changes(history_began_at=NOW, calcom_loaded_at=NOW))
+        changed = await admin.set_company(conn, "acme", Changes(verification_wait_seconds=60))
+        assert (changed.verification_wait_seconds, changed.history_began_at) == (60, NOW)
+        assert (changed.app_loaded_at, changed.calcom_loaded_at) == (None, NOW)
+        assert await admin.list_companies(conn) == [changed]
+        with pytest.raises(CompanyError, match="^app_loaded_at: "):
+            await admin.set_company(conn, "acme", Changes(app_loaded_at=NOW.replace(tzinfo=None)))
+
+
 async def test_everything_is_read_only_when_something_changed(pool: Pool) -> None:
     register = Register()
     await add(pool)
@@ -237,6 +271,8 @@ async def test_a_companys_rules_are_what_was_set_and_the_register_follows(pool: 
         ("unconfirmed_policy", "perhaps"),
         ("unpaid_policy", ""),
         ("compared_fields", ("starts_at", "price")),
+        ("verification_wait_seconds", 0),
+        ("calcom_base_url", "https://mia:geheim@cal.example/v2"),
     ],
 )
 async def test_a_rule_that_cannot_be_is_refused_by_its_name(pool: Pool, rule: str, value: Any) -> None:
@@ -262,6 +298,7 @@ def test_the_command_line_sets_every_rule_and_shows_it(dsn: str) -> None:
         "unpaid_window_seconds": 3600.0,
         "unpaid_policy": "flag",
         "match_by_attendee": False,
+        "verification_wait_seconds": 600.0,
     }
     switches = [f"--{name.replace('_', '-')}={value}" for name, value in rules.items() if name != "match_by_attendee"]
     switches += ["--compare", "starts_at,status", "--no-match-by-attendee"]
