@@ -38,6 +38,7 @@ SWEEP_PASSED_OVER: Final = "sweep.passed_over"  # Cal.com does not answer for th
 SWEEP_FINISHED: Final = "sweep.finished"  # how many of them Cal.com is asked about
 CALCOM_INCIDENT: Final = "verifier.incident"  # Cal.com cannot be asked for a company, and what its admin has to mend
 CALCOM_INCIDENT_OVER: Final = "verifier.incident_over"  # Cal.com has answered that company again
+VERIFIER_CHECK: Final = "verifier.check"  # a question that Cal.com was asked: what it answered, or why it was put back
 VERIFIER_POLL: Final = "verifier.poll"  # a company's changes at Cal.com were read: how far, and what came by no webhook
 VERIFIER_BACKFILL: Final = "verifier.backfill"  # a page of a company's past was loaded, or all of it, or why not
 VERIFIER_WEBHOOK: Final = "verifier.webhook"  # our webhook at Cal.com was looked at: what state it is in
@@ -104,6 +105,15 @@ flags_without_recipient = Counter("reconcal_flags_without_recipient", "Flags of 
 flags_unreadable = Counter("reconcal_flags_unreadable", "Records on the topic of flags that are no flags.")
 sweep_retries = Counter("reconcal_sweep_retries", "Records that a sweep had Cal.com asked about again.", ["kind"])
 webhooks_unseen = Counter("reconcal_webhooks_unseen", "New bookings that the poll had found and no webhook told of.")
+checks = Counter(
+    "reconcal_checks", "Questions that were taken up: the verdict, or `put_back`, and why.", ["verdict", "reason"]
+)
+check_seconds = Histogram(
+    "reconcal_check_seconds",
+    "From the moment that a question was to be asked to its answer in Kafka.",
+    ["priority"],
+    buckets=(0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 300, 1800),
+)
 verifications_waiting = Gauge(
     "reconcal_verifications_waiting", "Questions that Cal.com was not asked yet, of all companies.", ["priority"]
 )
