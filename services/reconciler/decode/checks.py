@@ -3,6 +3,7 @@
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.envelope import Envelope
 from schemas.observations import Check
@@ -15,6 +16,8 @@ from services.reconciler.decode.values import fits, in_plain_words, not_json, re
 
 #: A chain of reschedules, or what a search found.
 BOOKINGS_MAX: Final = 100
+#: The reason of an answer whose bookings could not be read.
+UNREADABLE: Final = "unreadable"
 _SUBJECTS: Final = ("a:", "b:")
 
 _decoder: Final = msgspec.json.Decoder(Check)
@@ -23,7 +26,8 @@ _decoder: Final = msgspec.json.Decoder(Check)
 def decode_check(envelope: Envelope) -> tuple[HeardBooking | Checked, ...]:
     """Read a check from an envelope.
 
-    Raises Undecodable: "invalid_check", and what `decode_observation` raises for a booking.
+    Raises Undecodable: "invalid_check", and what `decode_observation` raises for a booking; the answer itself is
+    salvaged then as one that says nothing, so that Cal.com is asked again.
     """
     try:
         check = _decoder.decode(envelope.body)
@@ -37,7 +41,7 @@ def decode_check(envelope: Envelope) -> tuple[HeardBooking | Checked, ...]:
         raise Undecodable("invalid_check", "`$.subject` or `$.number` is none that a question has.")
     if len(check.bookings) > BOOKINGS_MAX:
         raise Undecodable("invalid_check", f"`$.bookings` has {len(check.bookings)}; {BOOKINGS_MAX} are read.")
-    require_storable(envelope.body, check)
+    require_storable(envelope.body, replace(check, bookings=[]))
     observed_at = utc(check.observed_at, "`$.observed_at`", "invalid_check")
     answer = Answer(
         id=check.id,
@@ -49,5 +53,9 @@ def decode_check(envelope: Envelope) -> tuple[HeardBooking | Checked, ...]:
         reason=check.reason,
         uid=check.uid,
     )
-    found = [one for booking in check.bookings for one in read_booking(booking, observed_at, envelope)]
+    try:
+        found = [one for booking in check.bookings for one in read_booking(booking, observed_at, envelope)]
+    except Undecodable as error:
+        unread = replace(answer, verdict=Verdict.UNKNOWN, reason=UNREADABLE)
+        raise Undecodable(error.reason, error.detail, (Checked(unread),)) from error
     return (*found, Checked(answer))

@@ -5,7 +5,7 @@ from typing import Final, final
 
 from msgspec import Struct
 
-from services.reconciler.core.events import HeardAppointment
+from services.reconciler.core.events import Checked, HeardAppointment
 
 DETAIL_MAX_CHARS: Final = 500
 
@@ -32,7 +32,7 @@ class Undecodable(Exception):  # noqa: N818 - the style's word for it
     `salvaged` is what was valid beside what was wrong in one envelope: it is to be folded all the same.
     """
 
-    def __init__(self, reason: str, detail: str, salvaged: tuple[HeardAppointment, ...] = ()) -> None:
+    def __init__(self, reason: str, detail: str, salvaged: tuple[HeardAppointment | Checked, ...] = ()) -> None:
         """Keep all; whatever cannot be printed is left out of the detail."""
         self.reason = reason
         self.detail = "".join(char if char.isprintable() else " " for char in detail[:DETAIL_MAX_CHARS])
