@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from services.cli.company_calcom import app_loaded_option, backfill, loaded_at, webhook
 from services.cli.company_output import show_added, show_companies
 from services.cli.company_rules import chosen_of, rules
 from services.cli.company_work import on, on_with_vault, rotate, secret_in, vault_of
@@ -29,7 +30,8 @@ def companies() -> None:
     """Add, change, list and remove companies."""
 
 
-companies.add_command(contacts)
+for _more in (contacts, webhook, backfill):
+    companies.add_command(_more)
 
 
 @companies.command()
@@ -92,6 +94,7 @@ _FIELDS: Final = {"webhook_secret": "calcom_webhook", "app_webhook_secret": "app
 @rules
 @click.option("--calcom-base-url", help="Cal.com's API.")
 @click.option("--calcom-api-key-file", type=_a_file, help="File with a Cal.com API key; replaces the present one.")
+@app_loaded_option
 @json_option
 def set_(
     *,
@@ -99,6 +102,7 @@ def set_(
     data_dir: Path | None,
     config: Path | None,
     calcom_api_key_file: Path | None,
+    app_loaded: bool | None,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - strings and numbers, checked by `admin`
 ) -> None:
@@ -106,7 +110,7 @@ def set_(
     from services.companies import admin  # noqa: PLC0415
     from services.companies.model import Purpose  # noqa: PLC0415
 
-    changes = admin.Changes(**chosen_of(given))
+    changes = admin.Changes(**chosen_of(given), app_loaded_at=loaded_at(app_loaded))
     settings, key = database_settings(data_dir, config), secret_in(calcom_api_key_file)
 
     async def change(connection: "Connection") -> "Company":

@@ -1,0 +1,67 @@
+"""`reconcal companies backfill`: asks for it, and follows it until all is loaded."""
+
+import asyncio
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from services.cli.context import connected
+from services.cli.failures import Failure, Wrong
+from services.plumbing.clock import WallClock
+from services.plumbing.postgres import Connection
+from services.plumbing.settings import Settings
+from services.verifier import backfill
+from services.verifier.backfill import Backfill
+
+_LOOK_SECONDS: Final = 0.5
+#: A verifier looks for what was asked for every two seconds.
+_TAKEN_UP_SECONDS: Final = 15.0
+
+_COMPANY: Final = """
+SELECT EXISTS (SELECT FROM company_secrets s WHERE s.company_id = c.company_id AND purpose = 'calcom_api_key'
+  AND (expires_at IS NULL OR expires_at > $2))
+FROM companies c WHERE company_id = $1 AND removed_at IS NULL"""
+
+
+async def load(settings: Settings, company_id: str, days: int, *, seconds: float | None, quiet: bool) -> Backfill:
+    """Ask for a backfill and follow it for `seconds` at most; None: not at all. Raises Failure without a key."""
+    async with connected(settings) as connection:
+        now = WallClock().now()
+        has_key = await connection.fetchval(_COMPANY, company_id, now)
+        if has_key is None:
+            raise Wrong(f"there is no company {company_id!r}")
+        if not has_key:
+            raise Failure(
+                f"{company_id} has no Cal.com API key: `reconcal companies set {company_id} --calcom-api-key-file`"
+            )
+        asked = await backfill.request(connection, company_id, days, now)
+        if seconds is None:
+            return asked
+        with _bar(quiet=quiet) as progress:
+            return await _follow(connection, asked, progress, seconds)
+
+
+async def _follow(connection: Connection, asked: Backfill, progress: Progress, seconds: float) -> Backfill:
+    loop = asyncio.get_running_loop()
+    began, told = loop.time(), False
+    shown = progress.add_task("waiting for a verifier", total=None)
+    while True:
+        asked = await backfill.of(connection, asked.company_id) or asked
+        if asked.cursor_at is not None:
+            what = f"{asked.rows_seen} bookings, up to {asked.cursor_at:%Y-%m-%d}"
+            progress.update(shown, description=what)
+        elif asked.error is None and not told and loop.time() - began > _TAKEN_UP_SECONDS:
+            told = True
+            click.echo("No verifier has taken it up yet: is one running?", err=True)
+        if asked.error:
+            progress.update(shown, description=asked.error)
+        if asked.finished_at is not None or loop.time() - began >= seconds:
+            return asked
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _bar(*, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
