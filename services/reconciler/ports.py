@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,6 +16,9 @@ from services.plumbing.clock import Clock
 from services.reconciler.core.decision import Gone, Transition
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
+
+#: The incident that a company's producer raises whose partitioner is not the one that Kafka's own clients have.
+WRONG_PARTITION: Final = "wrong_partition"
 
 Position = tuple[str, int]  # topic, partition number
 Key = tuple[str, str]  # company, identity key
@@ -99,6 +102,16 @@ class Page(Struct, frozen=True):
     last: UUID | None
 
 
+class Astray(Struct, frozen=True):
+    """Companies whose producer writes on partitions that are not theirs: what it wrote may lie unread on any of them.
+
+    `read_until`: before this moment everything on the other partitions was read; None: of one it is not known.
+    """
+
+    companies: frozenset[str] = frozenset()
+    read_until: datetime | None = None
+
+
 class Loaded(Struct, frozen=True):
     """What the store knows of some keys or records: clusters by key, records by cluster, clusters by record."""
 
@@ -150,6 +163,9 @@ class Changes(Struct, kw_only=True):
         )
 
 
+NOBODY: Final = Astray()
+
+
 class Store(Protocol):
     """Keeps what was decided. Every write carries the epochs under which it is allowed."""
 
@@ -169,8 +185,15 @@ class Store(Protocol):
         """Write all of it, or nothing. Raises Fenced, or Unstorable for what no retry mends."""
         ...
 
-    async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Due]:
-        """Give records whose deadline lies before the moment given for their partition, oldest first."""
+    async def astray(self, numbers: Collection[int], *, since: datetime) -> Astray:
+        """Say whose envelopes were found on wrong partitions since a moment, and how far all but `numbers` are read."""
+        ...
+
+    async def due(self, until: Mapping[int, datetime], *, limit: int, astray: Astray = NOBODY) -> list[Due]:
+        """Give records whose deadline lies before the moment given for their partition, oldest first.
+
+        Of companies that are astray only those whose deadline lies before `astray.read_until`, too.
+        """
         ...
 
     async def next_deadlines(self, numbers: Collection[int]) -> dict[int, datetime]:

@@ -1,7 +1,7 @@
 """The store in PostgreSQL: one query loads, one transaction saves, and the epoch decides who may."""
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -19,7 +19,10 @@ from services.reconciler import rows
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.ports import (
+    NOBODY,
+    WRONG_PARTITION,
     Applied,
+    Astray,
     Changes,
     Claim,
     ClusterRef,
@@ -216,8 +219,16 @@ _DUE: Final = """
 SELECT r.company_id, r.record_id, r.kafka_partition, r.deadline_at
 FROM unnest($1::int[], $2::timestamptz[]) AS u (kafka_partition, until)
 JOIN LATERAL (SELECT * FROM records r WHERE r.kafka_partition = u.kafka_partition AND r.deadline_at < u.until
+  AND (r.company_id <> ALL($4::text[]) OR r.deadline_at < $5)
   ORDER BY r.deadline_at LIMIT $3) r ON true
 ORDER BY r.deadline_at LIMIT $3"""
+
+#: Companies whose envelopes were found on wrong partitions, and how far all partitions but $2 are read.
+_ASTRAY: Final = """
+SELECT (SELECT array_agg(company_id) FROM incidents WHERE kind = $3 AND last_seen_at >= $1) AS companies,
+  (SELECT CASE WHEN bool_and(frontiers ?& $4::text[]) THEN min(least((frontiers->>($4::text[])[1])::timestamptz,
+    (frontiers->>($4::text[])[2])::timestamptz)) END FROM partitions WHERE kafka_partition <> ALL($2::int[])) AS until,
+  NOT EXISTS (SELECT FROM partitions WHERE kafka_partition <> ALL($2::int[])) AS ours"""
 
 #: The earliest deadline of each partition.
 _NEXT: Final = """
@@ -308,9 +319,18 @@ class PostgresStore:
         if len(moved) < len(numbers):
             raise Fenced
 
-    async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Due]:
+    async def astray(self, numbers: Collection[int], *, since: datetime) -> Astray:
         """See `ports.Store`."""
-        found = await self._pool.fetch(_DUE, list(until), list(until.values()), limit)
+        row = await self._pool.fetchrow(_ASTRAY, since, list(numbers), WRONG_PARTITION, list(topics.SIDES))
+        if row is None or not row["companies"]:
+            return NOBODY
+        until = datetime.max.replace(tzinfo=UTC) if row["ours"] else row["until"]
+        return Astray(frozenset(row["companies"]), until)
+
+    async def due(self, until: Mapping[int, datetime], *, limit: int, astray: Astray = NOBODY) -> list[Due]:
+        """See `ports.Store`."""
+        held = (list(astray.companies), astray.read_until)
+        found = await self._pool.fetch(_DUE, list(until), list(until.values()), limit, *held)
         return [Due(*row) for row in found]
 
     async def next_deadlines(self, numbers: Collection[int]) -> dict[int, datetime]:

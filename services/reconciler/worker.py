@@ -25,7 +25,20 @@ from services.reconciler.desk import Desk, records_of
 from services.reconciler.frontiers import Frontiers
 from services.reconciler.intake import Intake, Sorted, company_of, set_aside
 from services.reconciler.limits import Limits
-from services.reconciler.ports import Changes, Claim, Due, Fenced, Incident, Loaded, Ports, Progress, Unstorable
+from services.reconciler.ports import (
+    NOBODY,
+    WRONG_PARTITION,
+    Astray,
+    Changes,
+    Claim,
+    Due,
+    Fenced,
+    Incident,
+    Loaded,
+    Ports,
+    Progress,
+    Unstorable,
+)
 from services.reconciler.sweep import Sweep
 
 #: A deadline that is held is looked at again after this time.
@@ -38,8 +51,8 @@ RECLAIM_SECONDS: Final = 15.0
 REPORT_SECONDS: Final = 2.0
 #: A save that is under way when we begin anew is waited for, so that it does not speak into what comes after.
 SETTLE_SECONDS: Final = 35.0
-#: The incident that a company's producer raises whose partitioner is not the one that Kafka's own clients have.
-WRONG_PARTITION: Final = "wrong_partition"
+#: Whose producer was found writing on wrong partitions is taken to do so still, for so long.
+ASTRAY_FOR: Final = timedelta(days=7)
 
 
 class Saving(Struct, frozen=True):
@@ -79,6 +92,7 @@ class Worker:
         self._epochs: dict[int, int] = {}
         self._next_due: dict[int, datetime] = {}
         self._held: dict[int, int] = {}
+        self._astray = NOBODY
         self._reclaim_at: datetime | None = None
         self._ahead: Sorted | None = None  # read and decoded, not folded yet
         self._saving: Saving | None = None  # folded, not known to be stored yet
@@ -334,6 +348,7 @@ class Worker:
 
     async def _probe(self, now: datetime) -> None:
         """Ask how far the doors are, then how far the logs go; without an answer the frontiers stand still."""
+        self._astray = await self._read_elsewhere(now)
         self._frontiers.hear(await self._doors.horizon(now), now)
         try:
             ends = await self._frontiers.ask(self._epochs, now)
@@ -349,7 +364,7 @@ class Worker:
 
     async def _fire(self, until: Mapping[int, datetime]) -> None:
         """Turn due findings into flags, in one transaction."""
-        due = await self._store.due(until, limit=DUE_MAX)
+        due = await self._store.due(until, limit=DUE_MAX, astray=self._astray)
         while due:
             loaded = await self._store.load((), [(d.company_id, d.record_id) for d in due])
             changes = Changes.begin(self._clock.now(), {n: self._epochs[n] for n in {d.partition for d in due}})
@@ -360,9 +375,22 @@ class Worker:
             await self._store.save(changes)
             self._saved(changes)
             _note_fired(due, changes, self._clock.now())
-            due = await self._store.due(until, limit=DUE_MAX) if len(due) == DUE_MAX else []
+            more = len(due) == DUE_MAX
+            due = await self._store.due(until, limit=DUE_MAX, astray=self._astray) if more else []
         self._next_due = {n: at for n, at in self._next_due.items() if n not in until}
         self._next_due |= await self._store.next_deadlines(until)
+
+    async def _read_elsewhere(self, now: datetime) -> Astray:
+        """Say whose envelopes may lie unread on partitions that are not theirs, and how far all partitions are read.
+
+        What was read there by then is in the outbox or at home by then: to be asked before the doors are.
+        """
+        astray = await self._store.astray(self._epochs, since=now - ASTRAY_FOR)
+        if not astray.companies:
+            return astray
+        moments = [astray.read_until, *(self._frontiers.known_until(number) for number in self._epochs)]
+        known = [moment for moment in moments if moment is not None]
+        return Astray(astray.companies, min(known) if len(known) == len(moments) else None)
 
     def _reached(self, due: Due, until: Mapping[int, datetime]) -> DeadlineReached:
         reaches = {topic: self._frontiers.of((topic, due.partition)) for topic in topics.SIDES}

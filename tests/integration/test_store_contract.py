@@ -20,7 +20,19 @@ from services.plumbing.postgres import Pool
 from services.reconciler.core.events import Commanded, DeadlineReached, Event, Heard
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record, record_id
-from services.reconciler.ports import Applied, DeadRow, EventRow, Fenced, Incident, Progress, RecordRef, Unstorable
+from services.reconciler.ports import (
+    NOBODY,
+    WRONG_PARTITION,
+    Applied,
+    Astray,
+    DeadRow,
+    EventRow,
+    Fenced,
+    Incident,
+    Progress,
+    RecordRef,
+    Unstorable,
+)
 from services.reconciler.store import PostgresStore
 from tests.support import builders
 from tests.support.history import NOW, POLICY, at, calcom, checked, fold, local
@@ -583,3 +595,37 @@ async def test_a_fenced_save_asks_nothing(written: Written) -> None:
     with pytest.raises(Fenced):
         await teller.store.save(sheet)
     assert await written.questions() == {}
+
+
+STRAY: Final = Incident("acme", WRONG_PARTITION, "Its producer writes elsewhere.", 1)
+
+
+async def test_of_a_company_that_is_astray_nothing_fires_before_all_partitions_are_read(written: Written) -> None:
+    store = written.store
+    teller = await Teller.claim(store)
+    other = await Teller.claim(store, company_id="bern", partition=1)
+    await teller.tell(local(**LINKED))
+    assert await store.astray([0], since=NOW) == NOBODY
+    await store.save(teller.blank(incidents=[STRAY], reroutes=[astray()]))
+    assert await store.astray([0], since=NOW) == Astray(frozenset({"acme"}), None), "of the other nothing is known"
+    for seconds, due in [(300, 0), (301, 1)]:
+        frontiers = {topics.APP_APPOINTMENTS: at(seconds), topics.CALCOM_BOOKINGS: at(400)}
+        await store.report({1: other.epoch}, {1: Progress(frontiers=frontiers, held=0)}, at=NOW)
+        found = await store.astray([0], since=NOW)
+        assert found.read_until == at(seconds)
+        assert len(await store.due({0: at(999)}, limit=10, astray=found)) == due
+
+
+async def test_who_owns_every_partition_knows_by_himself_how_far_they_are_read(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await written.store.save(teller.blank(incidents=[STRAY], reroutes=[astray()]))
+    found = await written.store.astray([0], since=NOW)
+    assert found.read_until is not None
+    assert found.read_until > at(10**9)
+
+
+async def test_others_go_on_meanwhile(written: Written) -> None:
+    teller = await Teller.claim(written.store)
+    await teller.tell(local(**LINKED))
+    held = Astray(frozenset({"bern"}), None)
+    assert len(await written.store.due({0: at(999)}, limit=10, astray=held)) == 1

@@ -153,8 +153,6 @@ class World:
             await self._until(message.arrives)
             self._deliver(message)
         self._mend()
-        if self.astray:  # what lies unread on a wrong partition holds nothing: time may not leap before it is read
-            await self._rest(0)
         await self._rest(max(WINDOWS))
         await self._rest(REST_SECONDS)
         judge(self.cases, self.store)

@@ -1,7 +1,7 @@
 """The worker's ports in memory. They pass the same contract suite as Kafka and PostgreSQL do."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -14,7 +14,10 @@ from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
 from services.reconciler.doors import Door, horizon_of
 from services.reconciler.ports import (
+    NOBODY,
+    WRONG_PARTITION,
     Applied,
+    Astray,
     Changes,
     Claim,
     ClusterRef,
@@ -226,6 +229,7 @@ class MemoryStore:
         self.reroutes: list[Envelope] = []
         self.incidents: dict[tuple[str, str], Incident] = {}
         self.rules: dict[str, Applied] = {}
+        self.progress: dict[int, Progress] = {}
         self.questions: dict[RecordRef, Question] = {}
 
     def send_on(self, broker: MemoryBroker, *, at: datetime) -> None:
@@ -329,13 +333,24 @@ class MemoryStore:
             return
         self.flags[(flag.company_id, flag.id)] = flag
 
-    async def due(self, until: Mapping[int, datetime], *, limit: int) -> list[Due]:
+    async def astray(self, numbers: Collection[int], *, since: datetime) -> Astray:
+        """See `ports.Store`; an incident is never too old."""
+        await self.hazard("astray")
+        companies = frozenset(company_id for company_id, kind in self.incidents if kind == WRONG_PARTITION)
+        others = [self.progress.get(number) for number in self.claims if number not in numbers]
+        moments = [reported.frontiers.get(topic) if reported else None for reported in others for topic in topics.SIDES]
+        known = [moment for moment in moments if moment is not None]
+        until = min(known, default=datetime.max.replace(tzinfo=UTC)) if len(known) == len(moments) else None
+        return Astray(companies, until) if companies else NOBODY
+
+    async def due(self, until: Mapping[int, datetime], *, limit: int, astray: Astray = NOBODY) -> list[Due]:
         """See `ports.Store`."""
         await self.hazard("due")
         found = [
             Due(company_id, record_id, number, record.deadline_at)
             for (company_id, record_id), (record, number) in self.records.items()
             if number in until and record.deadline_at is not None and record.deadline_at < until[number]
+            if company_id not in astray.companies or (astray.read_until and record.deadline_at < astray.read_until)
         ]
         return sorted(found, key=lambda due: due.deadline_at)[:limit]
 
@@ -375,8 +390,11 @@ class MemoryStore:
         return Page(behind[:limit], behind[limit - 1] if len(behind) >= limit else None)
 
     async def report(self, epochs: Mapping[int, int], progress: Mapping[int, Progress], *, at: datetime) -> None:
-        """See `ports.Store`; nobody looks."""
+        """See `ports.Store`."""
         await self.hazard("report")
+        for number, reported in progress.items():
+            if number in self.claims and self.claims[number].epoch == epochs[number]:
+                self.progress[number] = reported
 
     def _fence(self, epochs: Mapping[int, int]) -> None:
         for number, epoch in epochs.items():
