@@ -14,12 +14,14 @@ COMMANDS: Final = {
     "companies": "services.cli.companies:companies",
     "records": "services.cli.records:records",
     "status": "services.cli.status:status",
+    "retry": "services.cli.retry:retry",
     "dead-letters": "services.cli.dead_letters:dead_letters",
     "migrate": "services.cli.setup:migrate",
     "topics": "services.cli.setup:topics",
     "config": "services.cli.setup:config",
     "ingest": "services.cli.service:ingest",
     "reconciler": "services.cli.service:reconciler",
+    "verifier": "services.cli.service:verifier",
     "notifier": "services.cli.service:notifier",
 }
 

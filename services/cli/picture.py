@@ -10,7 +10,9 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from schemas import topics
+from services.cli import verifying
 from services.cli.failures import told
+from services.cli.verifying import Verifying
 from services.plumbing import kafka, migrate, postgres
 from services.plumbing.lifecycle import bounded
 from services.plumbing.probe import Probe
@@ -77,6 +79,7 @@ class Picture(Struct, kw_only=True):
     dead_letters: dict[str, int] = {}
     outbox: dict[str, int] = {}
     incidents: list[Incident] = []
+    verifier: Verifying = msgspec.field(default_factory=Verifying)
 
 
 async def take(settings: Settings, now: datetime) -> Picture:
@@ -113,7 +116,7 @@ def judge(picture: Picture) -> list[str]:
     if held:
         count = sum(p.held_decisions for p in held)
         troubles.append(f"{count} decisions are held: partitions {_spans([p.partition for p in held])} are behind")
-    return troubles
+    return troubles + verifying.judge(picture.verifier, picture.at)
 
 
 def _spans(numbers: list[int]) -> str:
@@ -137,6 +140,7 @@ async def _database(settings: Settings, picture: Picture) -> dict[int, str | Non
             for name, query in _COUNTS.items():
                 setattr(picture, name, {row["name"]: row["n"] for row in await connection.fetch(query)})
             picture.incidents = [Incident(*row) for row in await connection.fetch(_INCIDENTS)]
+            picture.verifier = await verifying.look(connection, picture.at, settings.calcom_poll_seconds)
             rows = await connection.fetch(_PARTITIONS)
             picture.partitions = [_partition(row, picture.at) for row in rows]
             return {row["kafka_partition"]: row["log_id"] for row in rows}

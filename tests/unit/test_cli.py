@@ -19,7 +19,9 @@ from services.companies.checks import CompanyError
 from services.plumbing.migrate import MigrationError
 from services.plumbing.settings import SettingsError
 
-LATER = {"verifier", "console", "users", "explain", "retry", "replay", "simulate", "doctor"}
+LATER = {"console", "users", "explain", "replay", "simulate", "doctor"}
+
+RECORD = "a59df791-f79a-50c5-a2de-392b3089276a"
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
         ["companies", "add", "acme", "--name", "Acme"],
         ["dead-letters", "list"],
         ["status"],
+        ["retry", "--company", "acme"],
         ["migrate"],
     ],
 )
@@ -82,7 +85,7 @@ def test_without_a_broker_topics_names_the_setting() -> None:
     assert "RECONCAL_KAFKA_BOOTSTRAP_SERVERS" in said.output
 
 
-@pytest.mark.parametrize("service", ["ingest", "reconciler", "notifier"])
+@pytest.mark.parametrize("service", ["ingest", "reconciler", "verifier", "notifier"])
 def test_a_service_without_its_settings_does_not_start(service: str) -> None:
     said = call(service)
     assert said.exit_code == 2
@@ -126,6 +129,21 @@ def test_a_new_secret_key_is_one_and_nothing_else() -> None:
 
 def test_records_take_only_statuses_that_there_are() -> None:
     assert call("records", "--company", "acme", "--status", "fine").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["4711", "--company", "acme"],
+        [RECORD, "--company", "acme", "--wait"],
+        [RECORD, "--company", "acme", "--days", "30"],
+        ["--company", "acme", "--days", "0"],
+        ["--company", "acme", "--timeout-seconds", "0"],
+    ],
+)
+def test_a_retry_is_of_one_record_or_of_a_company_for_some_days(arguments: list[str]) -> None:
+    assert call("retry", *arguments).exit_code == 2
 
 
 def test_one_role_is_for_all_contacts_and_several_are_one_each() -> None:
