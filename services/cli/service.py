@@ -34,6 +34,16 @@ def reconciler(config: Path | None) -> None:
 
 @click.command()
 @config_option
+def verifier(config: Path | None) -> None:
+    """Run the verifier.
+
+    Cal.com is asked before anything is flagged.
+    """
+    _serve("verifier", config)
+
+
+@click.command()
+@config_option
 def notifier(config: Path | None) -> None:
     """Run the notifier.
 

@@ -79,10 +79,11 @@ def _show(addresses: "Addresses", data_dir: Path) -> None:
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the morning that is played.")
 def demo(*, keep: bool, seed: int) -> None:
-    """Play a morning in a practice and show what is found.
+    """Play a morning in a practice and a clinic and show what is found.
 
-    Some 300 appointments and bookings, and all that goes wrong with them, go through the front door of a stack of its
-    own. Exit 0 only if every planted case was found as planted, and nothing else.
+    Some 350 appointments and bookings, and all that goes wrong with them, go through the front door of a stack of its
+    own. The clinic's Cal.com, a stand-in on this machine, is asked before anybody is told. Exit 0 only if every planted
+    case was found as planted, and nothing else.
     """
     from services.embedded import demo as play  # noqa: PLC0415
 

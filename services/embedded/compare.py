@@ -10,10 +10,11 @@ from services.embedded.morning import Case, Truth
 
 
 class Line(Struct):
-    """One kind: how many were planted, how they must end, how many did."""
+    """One kind: how many were planted, how they must end, how many did. `verdict`: what Cal.com must answer."""
 
     kind: str
     expected: str
+    verdict: str | None = None
     planted: int = 0
     found: int = 0
 
@@ -31,23 +32,41 @@ class Comparison(Struct):
 
 
 def compare(cases: Iterable[Case], records: Iterable[Mapping[str, Any]]) -> Comparison:
-    """Compare a plan with records in the shape of `reconcal records --json`."""
+    """Compare a plan with records in the shape of `reconcal records --json`.
+
+    Where the plan says so, each record has `verdict` and `flags`, too: what Cal.com answered last, and how often it was
+    ever flagged.
+    """
     left = {id(record): record for record in records}
     by_name = {name: record for record in left.values() for name in _names(record)}
     lines: dict[str, Line] = {}
     differences: list[str] = []
     for case in cases:
-        line = lines.setdefault(case.kind, Line(case.kind, _expected(case.truth)))
+        truth = case.truth
+        line = lines.setdefault(case.kind, Line(case.kind, _expected(truth), truth.verdict))
         line.planted += 1
-        record = by_name.get(_name(case.truth))
+        record, wanted = by_name.get(_name(truth)), _wanted(truth)
         if record is not None:
             left.pop(id(record), None)
-        if _state(record) == _wanted(case.truth):
+        state = _state(record, wanted)
+        if state == wanted:
             line.found += 1
         else:
-            differences.append(f"{case.kind}: {_name(case.truth)} must be {_wanted(case.truth)}, is {_state(record)}")
+            differences.append(f"{case.kind}: {_name(truth)} must be {wanted}, is {state}")
     differences += [f"nobody planted {' and '.join(_names(record))}: {_state(record)}" for record in left.values()]
     return Comparison(list(lines.values()), differences)
+
+
+def mailed_in_vain(cases: Iterable[Case], mails: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Name the mails about what must never be flagged; mails in the shape of `GET {mailbox}/messages`."""
+    subjects = [mail["subject"].split() for mail in mails]
+    well = {name: case for case in cases if case.truth.flags == 0 for name in _mail_names(case.truth)}
+    return [f"{well[words[-1]].kind}: a mail went out about {words[-1]}" for words in subjects if words[-1] in well]
+
+
+def _mail_names(truth: Truth) -> list[str]:
+    """Give what the subject of a mail ends in."""
+    return [f"#{truth.appointment_id}", *([truth.uid] if truth.uid else [])]
 
 
 def _name(truth: Truth) -> str:
@@ -63,16 +82,25 @@ def _expected(truth: Truth) -> str:
     return f"failed, {truth.code}" if truth.status is SyncStatus.FAILED else truth.status.value
 
 
-def _wanted(truth: Truth) -> dict[str, str | None]:
-    return {
+_State = dict[str, str | int | None]
+
+
+def _wanted(truth: Truth) -> _State:
+    wanted: _State = {
         "appointment": truth.appointment_id,
         "booking": truth.uid,
         "status": truth.status.value,
         "code": truth.code.value if truth.code else None,
     }
+    if truth.verdict is not None:
+        wanted["verdict"] = truth.verdict.value
+    if truth.flags is not None:
+        wanted["flags"] = truth.flags
+    return wanted
 
 
-def _state(record: Mapping[str, Any] | None) -> dict[str, str | None] | None:
+def _state(record: Mapping[str, Any] | None, wanted: Iterable[str] = ()) -> _State | None:
+    """Give how a record is; of what Cal.com answered and of its flags, what is wanted."""
     if record is None:
         return None
     appointment, booking = record["appointment"], record["booking"]
@@ -81,4 +109,4 @@ def _state(record: Mapping[str, Any] | None) -> dict[str, str | None] | None:
         "booking": booking["uid"] if booking else None,
         "status": record["calcom_sync_status"],
         "code": record["sync_error_code"],
-    }
+    } | {name: record[name] for name in ("verdict", "flags") if name in wanted}

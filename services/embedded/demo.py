@@ -1,6 +1,11 @@
-"""`reconcal demo`: a morning in a practice, told through the front door, and what is found of it."""
+"""`reconcal demo`: a morning in a practice and in a clinic, told through the front door, and what is found of it.
+
+The practice's Cal.com is not asked: it has no API key. The clinic's is: a stand-in on a port of this machine, at which
+its bookings are made and which posts its webhooks, but for those that are lost.
+"""
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -9,18 +14,19 @@ from typing import Any, Final
 
 import httpx
 from msgspec import Struct
-from rich import box
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from schemas.flags import Kind
+from schemas.verification import ABSENT_APART_SECONDS
 from services.companies import admin
-from services.embedded import stack, state
-from services.embedded.compare import Comparison, compare
+from services.embedded import acting, clinic, morning, report, stack, state
+from services.embedded.calcom import Calcom
+from services.embedded.calcom.server import served
+from services.embedded.compare import Comparison, compare, mailed_in_vain
 from services.embedded.furniture import Plan
-from services.embedded.morning import RECIPES, Case, plan
-from services.embedded.play import Door, await_open, tell
+from services.embedded.morning import Case, Told
+from services.embedded.play import Door, PlayError, await_open, send, tell
 from services.plumbing import lifecycle, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.postgres import Pool
@@ -28,22 +34,33 @@ from services.plumbing.secrets import Vault
 from services.plumbing.settings import load
 from services.reconciler.rows import shown
 
-COMPANY: Final = "praxis"
 WINDOW_SECONDS: Final = 5.0
 PLAY_SECONDS: Final = 7.0
 LATE_SECONDS: Final = WINDOW_SECONDS + 3
-#: After the last message: until the last window is over and every mail is sent, on a slow machine.
-SETTLE_SECONDS: Final = 45.0
-_KINDS: Final = [recipe.kind for recipe in RECIPES]
-_PEOPLE: Final = (
-    admin.NewContact(person="Mia Muster <mia@praxis.example>", role="admin"),
-    admin.NewContact(person="Tom Beispiel <tom@praxis.example>", role="manager"),
+#: After the last message: until the last window is over, Cal.com was asked twice, 30 s apart, and every mail is sent,
+#: on a slow machine.
+SETTLE_SECONDS: Final = 75.0
+PRACTICE: Final = admin.NewCompany(
+    company_id="praxis",
+    name="Praxis Dr. Host",
+    window_seconds=WINDOW_SECONDS,
+    contacts=(
+        admin.NewContact(person="Mia Muster <mia@praxis.example>", role="admin"),
+        admin.NewContact(person="Tom Beispiel <tom@praxis.example>", role="manager"),
+    ),
+)
+CLINIC: Final = admin.NewCompany(
+    company_id="klinik",
+    name="Klinik am Park",
+    window_seconds=WINDOW_SECONDS,
+    contacts=(admin.NewContact(person="Ada Admin <ada@klinik.example>", role="admin"),),
 )
 _SETTINGS: Final = {
     "RECONCAL_NOTIFY_HOLD_SECONDS": "1",
     "RECONCAL_PROBE_INTERVAL_SECONDS": "0.5",
     "RECONCAL_STALL_GRACE_SECONDS": "1",
     "RECONCAL_COMPANIES_REFRESH_SECONDS": "0.5",
+    "RECONCAL_CALCOM_PRIVATE_ADDRESSES": "allow",  # the stand-in is on this machine
     "RECONCAL_LOG_LEVEL": "error",
     "RECONCAL_LOG_FORMAT": "text",
 }
@@ -53,6 +70,17 @@ class Outcome(Struct):
     """What a run came to."""
 
     agrees: bool = False
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """Where it is played: the running stack, the clinic's Cal.com, and the screen of whoever looks on."""
+
+    running: stack.Stack
+    calcom: Calcom
+    calcom_url: str
+    pool: Pool
+    screen: Console
+    clock: Clock
 
 
 def run(environ: Mapping[str, str], *, seed: int, keep: bool, screen: Console) -> int:
@@ -65,74 +93,136 @@ def run(environ: Mapping[str, str], *, seed: int, keep: bool, screen: Console) -
         what = Plan(settings=settings, given=(), data_dir=Path(folder), pointers=state.default_data_dir(environ))
 
         async def serve(stop: asyncio.Event) -> None:
-            screen.print("Starting the embedded broker, PostgreSQL, the services and a mail sink ...")
+            screen.print("Starting broker, PostgreSQL, services, mail sink and a stand-in for Cal.com ...")
+            calcom = Calcom(WallClock().now, seed=seed)
 
             async def ready(running: stack.Stack) -> None:
-                outcome.agrees = await _play(running, screen, WallClock(), seed=seed, keep=keep)
+                outcome.agrees = await _play(running, calcom, calcom_url, screen, seed=seed, keep=keep)
                 if keep:
                     screen.print("\nIt stays up until Ctrl-C. In another terminal: reconcal status, or")
-                    screen.print(f"reconcal records --company {COMPANY}")
+                    screen.print(f"reconcal records --company {CLINIC.company_id}")
                 else:
                     stop.set()
 
-            await stack.run(what, stop, ready)
+            async with served(calcom) as calcom_url:
+                await stack.run(what, stop, ready)
 
         lifecycle.main(serve)
     return 0 if outcome.agrees else 1
 
 
-async def _play(running: stack.Stack, screen: Console, clock: Clock, *, seed: int, keep: bool) -> bool:
+async def _play(
+    running: stack.Stack, calcom: Calcom, calcom_url: str, screen: Console, *, seed: int, keep: bool
+) -> bool:
     pool = await postgres.connect(running.settings, name="demo", size=1)
     try:
-        door = await _register(pool, running, clock)
-        cases = plan(seed, clock.now() - timedelta(hours=4), play_seconds=PLAY_SECONDS, late_seconds=LATE_SECONDS)
-        await _tell(cases, door, screen, clock)
-        comparison = await _settled(pool, cases, screen, clock)
-        await _show(running, pool, cases, comparison, screen, keep=keep)
-        return comparison.agrees
+        scene = Scene(
+            running=running, calcom=calcom, calcom_url=calcom_url, pool=pool, screen=screen, clock=WallClock()
+        )
+        planted = await _tell(scene, seed)
+        found = await _settled(scene, planted)
+        mails = await _mails(running)
+        in_vain = mailed_in_vain(planted[CLINIC.company_id], mails)
+        report.show_tables(screen, found[PRACTICE.company_id], found[CLINIC.company_id])
+        for said in (*(said for one in found.values() for said in one.differences), *in_vain):
+            screen.print(said, soft_wrap=True)
+        report.show_sums(screen, await _sums(pool), mails, in_vain)
+        report.show_mail(screen, planted[CLINIC.company_id], mails)
+        report.show_addresses(screen, running.addresses.for_people() | {"cal.com": calcom_url}, keep=keep)
+        return not in_vain and all(one.agrees for one in found.values())
     finally:
         await postgres.close(pool)
 
 
-async def _register(pool: Pool, running: stack.Stack, clock: Clock) -> Door:
-    """Add the practice, and wait until its door opens."""
-    new = admin.NewCompany(company_id=COMPANY, name="Praxis Dr. Host", window_seconds=WINDOW_SECONDS, contacts=_PEOPLE)
-    async with pool.acquire() as connection:
-        added = await admin.add(connection, Vault(running.settings.secret_key), new)
-    door = Door(running.addresses.ingest, COMPANY, added.calcom_webhook, added.app_webhook)
-    await await_open(door, clock)
+# --- what is told -------------------------------------------------------------------------------------------------
+
+
+async def _tell(scene: Scene, seed: int) -> dict[str, list[Case]]:
+    """Tell both mornings side by side; gives what must be found, by company."""
+    clock, screen = scene.clock, scene.screen
+    practice = await _register(scene, PRACTICE)
+    api_key = f"cal_{secrets.token_hex(16)}"
+    with_key = replace(CLINIC, calcom_base_url=scene.calcom_url, calcom_api_key=api_key)
+    door = await _register(scene, with_key)
+    began = clock.now() - timedelta(hours=4)
+    cases = morning.plan(seed, began, play_seconds=PLAY_SECONDS, late_seconds=LATE_SECONDS)
+    plots = clinic.plan(seed, clock.now(), play_seconds=PLAY_SECONDS)
+    total = sum(len(case.told) for case in cases) + sum(len(plot.steps) for plot in plots)
+    text = f"Telling {len(cases) + len(plots)} appointments and bookings"
+    if not screen.is_terminal:
+        screen.print(f"{text}: {total} messages ...")
+    async with httpx.AsyncClient(base_url=door.ingest_url, timeout=10) as client, asyncio.TaskGroup() as group:
+        stage = _stage(scene, door, api_key, client)
+        with _bar(screen) as progress:
+            task = progress.add_task(text, total=total)
+            telling = group.create_task(tell(cases, practice, clock, told=lambda: progress.advance(task)))
+            planted = await acting.perform(plots, stage, lambda: progress.advance(task))
+            await telling
+    _require_taken(scene.calcom)
+    return {PRACTICE.company_id: cases, CLINIC.company_id: planted}
+
+
+async def _register(scene: Scene, new: admin.NewCompany) -> Door:
+    """Add a company, and wait until its door opens."""
+    async with scene.pool.acquire() as connection:
+        added = await admin.add(connection, Vault(scene.running.settings.secret_key), new)
+    door = Door(scene.running.addresses.ingest, new.company_id, added.calcom_webhook, added.app_webhook)
+    await await_open(door, scene.clock)
     return door
 
 
-async def _tell(cases: list[Case], door: Door, screen: Console, clock: Clock) -> None:
-    total = sum(len(case.told) for case in cases)
-    text = f"Telling {len(cases)} appointments and bookings"
-    if not screen.is_terminal:
-        screen.print(f"{text}: {total} messages ...")
-    with _bar(screen) as progress:
-        task = progress.add_task(text, total=total)
-        await tell(cases, door, clock, told=lambda: progress.advance(task))
+def _stage(scene: Scene, door: Door, api_key: str, client: httpx.AsyncClient) -> acting.Stage:
+    """Let the clinic join the stand-in, and have its webhooks come to our door."""
+    account = scene.calcom.join(CLINIC.company_id, api_key)
+    scene.calcom.subscribe(account, f"{door.ingest_url}/webhooks/calcom/{door.company_id}", secret=door.webhook_secret)
+
+    async def say(body: bytes) -> None:
+        await send(client, door, Told("app", body, 0), scene.clock)
+
+    return acting.Stage(calcom=scene.calcom, account=account, tell=say, clock=scene.clock)
 
 
-async def _settled(pool: Pool, cases: list[Case], screen: Console, clock: Clock) -> Comparison:
-    """Wait until everything is found as planted and every mail is sent, or the time is over."""
-    if not screen.is_terminal:
-        screen.print(f"Waiting for the windows of {WINDOW_SECONDS:g} s to end ...")
+def _require_taken(calcom: Calcom) -> None:
+    """Make sure that every webhook that was not to be lost arrived. Raises PlayError."""
+    for delivered in calcom.hooks.delivered:
+        if delivered.status != httpx.codes.ACCEPTED:
+            raise PlayError(f"{delivered.url} answered {delivered.status} to {delivered.trigger} of {delivered.uid}")
+
+
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+async def _settled(scene: Scene, planted: Mapping[str, list[Case]]) -> dict[str, Comparison]:
+    """Wait until everything is found as planted and every mail is sent, or the time is over; by company."""
+    screen = scene.screen
+    seconds = f"{WINDOW_SECONDS:g} s, and for second answers {ABSENT_APART_SECONDS:g} s after the first"
+    screen.print(f"Waiting for the windows of {seconds} ...")
     loop = asyncio.get_running_loop()
     until = loop.time() + SETTLE_SECONDS
     with _bar(screen) as progress:
-        task = progress.add_task("Waiting for the windows to end", total=len(cases))
+        task = progress.add_task("Found", total=sum(map(len, planted.values())))
         while True:
-            comparison = compare(cases, await _records(pool))
-            progress.update(task, completed=sum(line.found for line in comparison.lines))
-            if loop.time() > until or (comparison.agrees and await _all_mailed(pool)):
-                return comparison
-            await clock.sleep(0.25)
+            found = {name: compare(cases, await _records(scene.pool, name)) for name, cases in planted.items()}
+            progress.update(task, completed=sum(line.found for one in found.values() for line in one.lines))
+            agrees = all(one.agrees for one in found.values())
+            if loop.time() > until or (agrees and await _all_mailed(scene.pool)):
+                return found
+            await scene.clock.sleep(0.25)
 
 
-async def _records(pool: Pool) -> list[dict[str, Any]]:
-    rows = await pool.fetch("SELECT *, facts::text AS facts FROM records WHERE company_id = $1", COMPANY)
-    return [shown(row) for row in rows]
+_RECORDS: Final = """
+SELECT r.*, r.facts::text AS facts,
+  (SELECT count(*) FROM flags f WHERE f.company_id = r.company_id AND f.record_id = r.record_id) AS flags,
+  (SELECT substr(e.kind, 7) FROM events e
+    WHERE e.company_id = r.company_id AND e.record_id = r.record_id AND e.kind LIKE 'check.%'
+    ORDER BY e.received_at DESC LIMIT 1) AS verdict
+FROM records r WHERE r.company_id = $1"""
+
+
+async def _records(pool: Pool, company_id: str) -> list[dict[str, Any]]:
+    """Give a company's records as `reconcal records --json` does, with their flags and what Cal.com answered last."""
+    rows = await pool.fetch(_RECORDS, company_id)
+    return [shown(row) | {"flags": row["flags"], "verdict": row["verdict"]} for row in rows]
 
 
 async def _all_mailed(pool: Pool) -> bool:
@@ -144,52 +234,21 @@ SELECT (SELECT count(*) FROM outbox) = 0
     return bool(await pool.fetchval(query))
 
 
+async def _mails(running: stack.Stack) -> list[dict[str, Any]]:
+    async with httpx.AsyncClient(timeout=10) as client:
+        mails: list[dict[str, Any]] = (await client.get(f"{running.addresses.mailbox}/messages")).json()
+    return mails
+
+
+async def _sums(pool: Pool) -> report.Sums:
+    query = """
+SELECT (SELECT count(DISTINCT (company_id, record_id)) FROM transitions WHERE note = 'webhook_lost') AS healed,
+  count(*) AS flags, count(resolved_at) AS resolved FROM flags"""
+    row = await pool.fetchrow(query)
+    assert row is not None  # noqa: S101 - an aggregate has a row
+    return report.Sums(healed=row["healed"], flags=row["flags"], resolved=row["resolved"])
+
+
 def _bar(screen: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=screen, disable=not screen.is_terminal)
-
-
-async def _show(
-    running: stack.Stack, pool: Pool, cases: list[Case], comparison: Comparison, screen: Console, *, keep: bool
-) -> None:
-    screen.print(_table(comparison))
-    for difference in comparison.differences:
-        screen.print(difference, soft_wrap=True)
-    flags = await pool.fetchrow("SELECT count(*) AS raised, count(resolved_at) AS resolved FROM flags")
-    async with httpx.AsyncClient(timeout=10) as client:
-        mails = (await client.get(f"{running.addresses.mailbox}/messages")).json()
-    people = len({to for mail in mails for to in mail["to"]})
-    if flags is not None:
-        screen.print(f"{flags['raised']} flags were raised; {flags['resolved']} ended when the other side came late.")
-    screen.print(f"{len(mails)} mails went to {people} people. One of them:\n")
-    _show_mail(mails, cases, screen)
-    screen.print("\nWhat is running:" if keep else "\nWhat was running (with --keep it stays):")
-    for name, where in running.addresses.for_people().items():
-        screen.print(f"  {name:9} {where}", soft_wrap=True)
-
-
-def _table(comparison: Comparison) -> Table:
-    table = Table(title="Planted and found", title_justify="left", box=box.SIMPLE_HEAD, show_footer=True)
-    lines = sorted(comparison.lines, key=lambda line: _KINDS.index(line.kind))
-    planted, found = sum(line.planted for line in lines), sum(line.found for line in lines)
-    table.add_column("what was told", "all")
-    table.add_column("must end as")
-    table.add_column("planted", str(planted), justify="right")
-    table.add_column("found", str(found), justify="right")
-    table.add_column("", "ok" if comparison.agrees else "DIFFERS")
-    for line in lines:
-        verdict = "ok" if line.planted == line.found else "DIFFERS"
-        table.add_row(line.kind, line.expected, str(line.planted), str(line.found), verdict)
-    return table
-
-
-def _show_mail(mails: list[dict[str, Any]], cases: list[Case], screen: Console) -> None:
-    """Show the mail about a webhook that was lost: the case that all of this is for."""
-    lost = {f"#{case.truth.appointment_id}" for case in cases if case.truth.code is Kind.ORPHANED_LOCAL}
-    mail = next((mail for mail in mails if mail["subject"].split()[-1] in lost), None)
-    if mail is None:
-        screen.print("  none about a lost webhook")
-        return
-    head = [f"To: {', '.join(mail['to'])}", f"Subject: {mail['subject']}", ""]
-    for line in (*head, *mail["text"].rstrip().splitlines()):
-        screen.print(f"  {line}", soft_wrap=True)

@@ -38,6 +38,7 @@ class Furnished(Struct, frozen=True, kw_only=True):
     settings: Settings
     ingest: socket.socket
     reconciler: socket.socket
+    verifier: socket.socket
     notifier: socket.socket
     sink: MailSink | None
     mailbox: socket.socket | None
@@ -67,6 +68,7 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
         for name, host, port in (
             ("ingest_port", settings.ingest_host, settings.ingest_port),
             ("reconciler_port", settings.reconciler_host, settings.reconciler_port),
+            ("verifier_port", settings.verifier_host, settings.verifier_port),
             ("notifier_port", settings.notifier_host, settings.notifier_port),
         )
     ]
@@ -74,7 +76,13 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
         settings = replace(settings, ingest_public_url=url(doors[0]))
     mailbox = opened.enter_context(health.listen(HOST, 0)) if sink else None
     return Furnished(
-        settings=settings, ingest=doors[0], reconciler=doors[1], notifier=doors[2], sink=sink, mailbox=mailbox
+        settings=settings,
+        ingest=doors[0],
+        reconciler=doors[1],
+        verifier=doors[2],
+        notifier=doors[3],
+        sink=sink,
+        mailbox=mailbox,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from schemas.flags import Kind, SyncStatus
+from schemas.verification import Verdict
 from services.embedded.bodies import Visit, appointment_event, webhook
 
 Door = Literal["calcom", "app"]
@@ -22,12 +23,17 @@ class Told(Struct, frozen=True):
 
 
 class Truth(Struct, frozen=True):
-    """How one record must end. A side that is None must not be known; `uid` is the one in force."""
+    """How one record must end. A side that is None must not be known; `uid` is the one in force.
+
+    `verdict`: what Cal.com must have answered; `flags`: how often it must have been flagged. None: not looked at.
+    """
 
     appointment_id: str | None
     uid: str | None
     status: SyncStatus
     code: Kind | None
+    verdict: Verdict | None = None
+    flags: int | None = None
 
 
 class Case(Struct, frozen=True):
@@ -93,17 +99,27 @@ _LAST_NAMES: Final = ("Muster", "Schäfer", "Öztürk", "Krüger", "Novak", "Rot
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
+def invented_name(random: Random) -> str:
+    """Give a patient's name."""
+    return f"{random.choice(_FIRST_NAMES)} {random.choice(_LAST_NAMES)}"
+
+
+def invented_uid(random: Random) -> str:
+    """Give a uid as Cal.com makes them."""
+    return "".join(random.choices(_BASE58, k=22))
+
+
 def _visit(number: int, begins_at: datetime, random: Random) -> Visit:
     day = (begins_at + timedelta(days=7)).replace(hour=7, minute=0, second=0, microsecond=0)
-    first, last = random.choice(_FIRST_NAMES), random.choice(_LAST_NAMES)
+    name = invented_name(random)
     return Visit(
         appointment_id=str(4711 + number),
-        uids=tuple("".join(random.choices(_BASE58, k=22)) for _ in range(3)),
+        uids=tuple(invented_uid(random) for _ in range(3)),
         booking_ids=tuple(90_000 + 3 * number + generation for generation in range(3)),
         starts_at=day + timedelta(days=number // 32, minutes=15 * (number % 32)),
         booked_at=begins_at + timedelta(seconds=random.uniform(0, 10_000)),
         length_minutes=random.choice((15, 30, 45)),
-        name=f"{first} {last}",
+        name=name,
         email=f"patient{number}@example.com",
         phone=f"+4915100{number:06d}",
     )

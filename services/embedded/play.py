@@ -42,15 +42,15 @@ async def tell(cases: Iterable[Case], door: Door, clock: Clock, *, told: Callabl
             for message in case.told:
                 await clock.sleep(max(0.0, began + message.after_seconds - loop.time()))
                 async with gate:
-                    await _send(client, door, message, clock)
+                    await send(client, door, message, clock)
                 told()
 
         for case in cases:
             group.create_task(one(case))
 
 
-async def _send(client: httpx.AsyncClient, door: Door, message: Told, clock: Clock) -> None:
-    """Send one message; a 503 means: again, in a moment."""
+async def send(client: httpx.AsyncClient, door: Door, message: Told, clock: Clock) -> None:
+    """Send one message; a 503 means: again, in a moment. Raises PlayError if it is not accepted."""
     path = "/webhooks/calcom/" if message.door == "calcom" else "/events/appointments/"
     answer = await client.post(path + door.company_id, content=message.body, headers=_headers(door, message, clock))
     for _ in range(_TRIES):

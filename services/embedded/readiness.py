@@ -34,12 +34,15 @@ class Addresses(Struct, frozen=True, kw_only=True):
         return shown | {"postgres": re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", self.postgres)}
 
 
+_SERVICES: Final = ("ingest", "reconciler", "verifier", "notifier")
+
+
 async def await_all(furnished: Furnished, since: datetime, stop: asyncio.Event) -> Addresses:
     """Wait until every service says that it is ready and every partition has an owner; or until `stop`.
 
     `since`: a moment before the services began. Raises NotReady.
     """
-    doors = {"ingest": furnished.ingest, "reconciler": furnished.reconciler, "notifier": furnished.notifier}
+    doors = {name: getattr(furnished, name) for name in _SERVICES}
     async with httpx.AsyncClient(timeout=5) as client:
         for name, door in doors.items():
             await _await_ready(client, name, url(door), stop)

@@ -21,6 +21,7 @@ from services.plumbing.clock import WallClock
 from services.plumbing.lifecycle import STOP_SECONDS, together
 from services.plumbing.settings import Settings
 from services.reconciler import main as reconciler
+from services.verifier import main as verifier
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ async def _serve(plan: Plan, furnished: Furnished, stop: asyncio.Event, ready: R
     running: list[Coroutine[Any, Any, None]] = [
         ingest.serve(settings, stop, listener=furnished.ingest),
         reconciler.serve(settings, stop, listener=furnished.reconciler),
+        verifier.serve(settings, stop, listener=furnished.verifier),
         notifier.serve(settings, stop, listener=furnished.notifier),
         _announce(plan, furnished, stop, ready),
     ]
@@ -100,7 +102,11 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
     except asyncio.CancelledError:
         return None
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None  # the first that failed; the other was only called off
+        raise _first(group) from None  # the first that failed; the other was only called off
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _heed_signals(stop: asyncio.Event) -> None:

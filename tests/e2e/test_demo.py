@@ -27,6 +27,10 @@ def test_the_demo_finds_what_it_planted_and_ends_by_itself(tmp_path: Path) -> No
     assert ran.stderr == ""
     lines = [line.split() for line in ran.stdout.splitlines()]
     assert ["webhook", "lost", "orphaned_local", "12", "12", "ok"] in lines
+    assert ["webhook", "lost", "found_equal", "synced", "4", "4", "ok"] in lines
+    assert ["never", "booked", "absent", "orphaned_local", "2", "2", "ok"] in lines
+    assert "13 lost webhooks were healed by asking Cal.com, and no mail was sent." in ran.stdout
+    assert "says that it has no such booking." in ran.stdout
     assert "DIFFERS" not in ran.stdout
     assert "Subject: Cal.com Sync Issue: Appointment #" in ran.stdout
     assert "http://127.0.0.1:" in ran.stdout

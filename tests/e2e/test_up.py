@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import msgspec
 import psutil
 import pytest
 
+from services.embedded.ports import free_port
 from tests.support.builders import appointment_event, body, booking_cancelled, booking_created
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -134,6 +136,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_everything_answers_where_the_line_says(up: Up) -> None:
+    """The line has these keys and no others; a service without an address in it is ready all the same."""
     assert list(up.at) == ["ingest", "console", "kafka", "postgres", "smtp", "mailbox"]
     assert httpx.get(f"{up.at['ingest']}/readyz").status_code == 200
     assert isinstance(up.mails(), list)
@@ -260,6 +263,62 @@ def test_a_restart_keeps_the_records_and_goes_on_though_the_broker_forgot(tmp_pa
     second.end(signal.SIGKILL)
     assert eventually(lambda: not any(child.is_running() and child.status() != "zombie" for child in family))
     second.close()
+
+
+class MuteCalcom:
+    """A Cal.com that takes every connection and never says a word."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self.base_url = f"http://127.0.0.1:{server.getsockname()[1]}/v2"
+        self._server = server
+        self._held: list[socket.socket] = []
+
+    def asked(self) -> Iterator[bytes]:
+        """Wait for what is asked next: the first line of each request."""
+        while True:
+            connection, _ = self._server.accept()
+            connection.settimeout(20)
+            self._held.append(connection)
+            with connection.makefile("rb") as request:
+                yield request.readline()
+
+    def hang_up(self) -> None:
+        for connection in self._held:
+            connection.close()
+
+
+@pytest.fixture
+def mute_calcom() -> Iterator[MuteCalcom]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        mute = MuteCalcom(server)
+        yield mute
+        mute.hang_up()
+
+
+def test_a_record_waits_for_cal_com_and_a_question_under_way_holds_up_no_stop(
+    tmp_path: Path, mute_calcom: MuteCalcom
+) -> None:
+    """Without an answer nobody is accused, and within 10 s of SIGTERM it has ended."""
+    port = free_port()
+    (tmp_path / "key").write_text("cal_0123456789\n")
+    running = Up(
+        tmp_path / "home",
+        tmp_path / "data",
+        RECONCAL_VERIFIER_PORT=f"{port}",
+        RECONCAL_CALCOM_PRIVATE_ADDRESSES="allow",
+        RECONCAL_CALCOM_POLL_SECONDS="3600",
+    )
+    assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    running.add("acme", "--calcom-api-key-file", str(tmp_path / "key"), "--calcom-base-url", mute_calcom.base_url)
+    assert running.event("acme", appointment_event("created", "a", calcom_booking_uid="uid-a")).status_code == 202
+    record = running.becomes("acme", "a", "verification_pending")
+    assert (record["sync_error_code"], record["requires_manual_review"]) == (None, False)
+    assert any(b"/bookings/uid-a" in line for line in mute_calcom.asked())
+    code, seconds = running.end()
+    assert (code, seconds < 10) == (0, True)
+    assert running.close() == b""
+    assert "Traceback" not in running.said.read_text()
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """How commands find a running `reconcal up`, and what `status` makes of an installation."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from services.cli.context import settings_for
 from services.cli.picture import Partition, Picture, judge
 from services.embedded.play import sign_standard
 from services.embedded.readiness import Addresses
-from services.embedded.state import StackError, StackState, default_data_dir, ensure_key, read, running, write
+from services.embedded.stack import _unless
+from services.embedded.state import NotReady, StackError, StackState, default_data_dir, ensure_key, read, running, write
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -133,6 +135,21 @@ def test_the_demo_signs_as_the_reference_implementation_does() -> None:
     secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"id":"evt_1"}'
     headers = sign_standard(secret, body, int(datetime.now(UTC).timestamp()))
     assert Webhook(secret).verify(body, headers) == {"id": "evt_1"}
+
+
+async def test_an_error_of_what_runs_side_by_side_goes_up_as_itself() -> None:
+    """However many task groups it came through: it is one line to whoever started the stack."""
+
+    async def fails() -> None:
+        async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+            outer.create_task(asyncio.Event().wait())
+            inner.create_task(refused())
+
+    async def refused() -> None:
+        raise NotReady("the front door is shut")
+
+    with pytest.raises(NotReady, match="the front door is shut"):
+        await _unless(asyncio.Event(), fails())
 
 
 def partition(number: int, **over: object) -> Partition:
