@@ -119,6 +119,7 @@ async def stand(bootstrap_servers: str, dsn: str, **more: str) -> Settings:
         "ingest_port": "0",
         "ingest_spool_dir": spool_dir(),
         "reconciler_port": "0",
+        "verifier_port": "0",
         "notifier_port": "0",
         "companies_refresh_seconds": "0.2",
         "probe_interval_seconds": "0.1",
