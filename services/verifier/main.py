@@ -17,7 +17,7 @@ from services.companies.model import Purpose
 from services.companies.register import Register
 from services.plumbing import health, kafka, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
-from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, together
+from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
@@ -43,6 +43,8 @@ _SPENT: Final = (OutOfOrderSequenceNumber, ProducerClosed, ProducerFenced)
 #: After a stop: to end by itself. With `lifecycle.CUT_SECONDS`, to let go, less than `lifecycle.STOP_SECONDS`.
 GRACE_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 1.0
+#: How often the incidents of companies without a key are ended, and all are counted.
+TIDY_SECONDS: Final = 30.0
 _random: Final = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
@@ -104,9 +106,10 @@ class Verifier:
         await register.refresh(pool, self._vault)
         client = HttpClient.open(settings, clock)
         limits = Limits.of(settings.calcom_requests_per_minute, settings.calcom_timeout_seconds)
-        gateway = CalcomGateway(client, PostgresBudgets(pool, limits, clock), PostgresIncidents(pool, clock), clock)
+        incidents = PostgresIncidents(pool, clock)
+        gateway = CalcomGateway(client, PostgresBudgets(pool, limits, clock), incidents, clock)
         try:
-            await self._loops(pool, rounds, publisher, partitions, register, gateway)
+            await self._loops(pool, rounds, publisher, partitions, register, gateway, incidents)
         finally:
             await gateway.close(CLOSE_SECONDS)
             await bounded(client.close(), CLOSE_SECONDS)
@@ -119,12 +122,19 @@ class Verifier:
         partitions: int,
         register: Register,
         gateway: CalcomGateway,
+        incidents: PostgresIncidents,
     ) -> None:
         settings, clock, stop, holder = self._settings, self._clock, self._stop, self._holder
         accounts = Accounts(register, clock)
 
         def companies(_: datetime | None = None) -> list[str]:
             return [account.company_id for account in accounts.all()]
+
+        async def tidy() -> None:
+            while not stop.is_set():
+                if register.loaded:
+                    await incidents.keep(companies())
+                await pause(TIDY_SECONDS, stop)
 
         worker = Worker(settings, Queue(pool, holder), Asker(gateway), publisher, accounts, clock)
         poller = Poller(
@@ -156,6 +166,7 @@ class Verifier:
             keep("verifier-watch", lambda: watch.run(stop), stop),
             keep("verifier-sweeps", lambda: sweeps.run(stop), stop),
             keep("verifier-measure", lambda: measure.run(stop), stop),
+            keep("verifier-tidy", tidy, stop),
         )
 
 

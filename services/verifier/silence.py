@@ -43,6 +43,7 @@ class State(StrEnum):
     TEMPLATE = "template"
     UNSEEN = "unseen"  # by Cal.com's word it is well, and yet bookings come by none
     NO_ADDRESS = "no_address"  # nobody said how Cal.com reaches us: only bookings that came by no webhook tell
+    NO_KEY = "no_key"  # Cal.com cannot be asked any more: what it had said is over
     NOT_ASKED = "not_asked"  # Cal.com did not answer: nothing is concluded
 
 
@@ -66,6 +67,10 @@ class Looked(Struct, frozen=True):
     def wrong(self) -> bool:
         """Tell whether something has to be mended at Cal.com."""
         return self.state in _WRONG
+
+
+#: Of a company without a key nothing can be known.
+KEYLESS: Final = Looked(State.NO_KEY, "There is no API key any more: whether webhooks come, nobody can say.")
 
 
 class Sample(Struct, frozen=True, array_like=True):
@@ -164,7 +169,7 @@ def weigh(company_id: str, known: Known, looked: Looked, now: datetime) -> Outco
     """Decide what a look comes to."""
     mended = known.cause in _SAID_BY_API and looked.state is State.WELL
     known = replace(known, recent=()) if mended else known  # what came by no webhook then tells nothing of it now
-    looked = conclude(looked, known, now)
+    looked = looked if looked.state is State.NO_KEY else conclude(looked, known, now)
     if known.silent_since is None:
         if not looked.wrong:
             return Outcome(looked, None, None, known.generation)
@@ -189,6 +194,8 @@ def _ended(looked: Looked, known: Known, now: datetime) -> bool:
     What Cal.com's API had said is over when the API says otherwise; that bookings came by no webhook is over when some
     come by one.
     """
+    if looked.state is State.NO_KEY:
+        return True
     if looked.wrong or looked.state is State.NOT_ASKED:
         return False
     return looked.state is not State.NO_ADDRESS if known.cause in _SAID_BY_API else heard(known.recent, now)

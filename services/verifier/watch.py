@@ -22,7 +22,7 @@ from services.verifier import silence
 from services.verifier.answers import Webhooks
 from services.verifier.pages import AGAIN, TOKEN_SECONDS, Accounts, halted
 from services.verifier.ports import Account, Gateway, ListWebhooks, NotNow
-from services.verifier.silence import Known, Looked, Outcome, Sample, State
+from services.verifier.silence import KEYLESS, Known, Looked, Outcome, Sample, State
 from services.verifier.turns import Turns
 
 SLOTS: Final = 2
@@ -34,6 +34,8 @@ SELECT w.state, w.silent_since, coalesce(w.generation, 0) AS generation, coalesc
   WHERE e.company_id = $1 AND e.received_at > $4 AND e.kind = ANY($5::text[])) AS webhook_at
 FROM (SELECT $1::text AS company_id) c LEFT JOIN webhook_checks w USING (company_id)
 LEFT JOIN api_polls p USING (company_id)"""
+#: Companies whose people wait for a webhook to be heard again.
+_SILENT: Final = "SELECT company_id FROM webhook_checks WHERE silent_since IS NOT NULL"
 _SAVE: Final = """
 INSERT INTO webhook_checks (company_id, checked_at, state, detail, silent_since, generation)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -86,15 +88,14 @@ class Watch:
         await self._turns.take(self._all, self.look, stop, slots=SLOTS)
 
     async def _all(self) -> Sequence[str]:
-        return self._companies()
+        """Give who is to be looked after: whose key was taken away while its webhook was silent, too."""
+        silent = [row["company_id"] for row in await self._pool.fetch(_SILENT)]
+        return [*self._companies(), *(name for name in silent if self._accounts.of(name) is None)]
 
     async def look(self, company_id: str) -> None:
         """Look at one company's webhook, whose turn is ours. Raises `turns.Lost`."""
         account = self._accounts.of(company_id)
-        if account is None:
-            await self._turns.pass_on(company_id, self._next())
-            return
-        looked, again = await self._ask(account)
+        looked, again = (KEYLESS, None) if account is None else await self._ask(account)
         now = self._clock.now()
         async with self._pool.acquire() as connection, connection.transaction():
             await self._turns.hold(connection, company_id)

@@ -497,6 +497,18 @@ async def test_a_webhook_that_is_switched_off_is_flagged_once_and_resolved_when_
     assert (once_more.generation, once_more.id != raised.id, "no webhook" in once_more.reason) == (2, True, True)
 
 
+async def test_a_key_that_is_taken_away_ends_the_silence_for_nobody_could_ever_end_it_else(scene: Scene) -> None:
+    watch = scene.watch()
+    entered(scene, active=False)
+    await scene.look(watch)
+    scene.account = None
+    assert "acme" in await watch._all()
+    await scene.look(watch)
+    raised, resolved = await scene.flags()
+    assert (resolved.type, resolved.resolves) == (FlagType.RESOLVED, raised.id)
+    assert (await scene.row("webhook_checks"))["silent_since"] is None
+
+
 async def test_where_cal_com_refuses_the_key_nothing_is_said_of_the_webhook(scene: Scene) -> None:
     watch = scene.watch()
     scene.calcom.mischief.play(unauthorised())

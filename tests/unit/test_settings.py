@@ -88,7 +88,7 @@ def test_secrets_are_never_shown() -> None:
 
 def test_every_setting_that_sounds_secret_is_one() -> None:
     sounding = {name for name in Settings.__struct_fields__ if re.search("secret|password|token|dsn", name)}
-    assert sounding == SECRETS
+    assert sounding | {"calcom_proxy_url"} == SECRETS  # a password may stand in an address
 
 
 def test_slips_of_the_pen_are_found() -> None:
