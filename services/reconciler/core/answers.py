@@ -17,6 +17,8 @@ KEPT: Final = 32
 #: After an answer that says nothing Cal.com is asked again after so long (design, section 7); after the last, a human.
 RETRY_SECONDS: Final = (60.0, 300.0, 900.0)
 _APART: Final = timedelta(seconds=ABSENT_APART_SECONDS)
+#: An answer is as old as its question: a second more, and the next one is surely far enough from it.
+_ABSENT_AGAIN: Final = _APART + timedelta(seconds=1)
 
 
 @final
@@ -118,7 +120,7 @@ def ask_again_at(answers: Sequence[Answer], after: datetime) -> datetime:
         return after
     newest = given[-1]
     if newest.verdict.missing:
-        return newest.observed_at + _APART
+        return newest.observed_at + _ABSENT_AGAIN
     tried = sum(one.verdict is Verdict.UNKNOWN for one in given)
     return newest.observed_at + timedelta(seconds=RETRY_SECONDS[min(max(tried, 1), len(RETRY_SECONDS)) - 1])
 

@@ -55,7 +55,7 @@ def test_without_a_key_the_flag_comes_at_once_and_says_so() -> None:
 def test_63_what_cal_com_does_not_know_twice_is_an_orphan() -> None:
     story = answered(alone(), "absent_once", 302)
     assert story.flags == []
-    assert (story.questions[-1].number, story.questions[-1].not_before) == (2, at(332))
+    assert (story.questions[-1].number, story.questions[-1].not_before) == (2, at(333))
     assert story.questions[-1].absent_at == at(302)
     answered(story, "absent", 333).until(400)
     (flag,) = story.flags
