@@ -170,9 +170,7 @@ def lines(verifying: Verifying) -> list[tuple[str, str]]:
     told += [("Blocked key", _block(block)) for block in verifying.blocks]
     if verifying.polled:
         oldest = max((poll.age_seconds or 0 for poll in verifying.polls), default=0)
-        told.append(
-            ("Polls", f"{verifying.polled} companies polled, the oldest {oldest:.0f} s ago, {verifying.polls_late} late")
-        )
+        told.append(("Polls", f"{verifying.polled} polled, the oldest {oldest:.0f} s ago, {verifying.polls_late} late"))
     told += [("Poll", f"{poll.company_id}: {poll.error}") for poll in verifying.polls if poll.error]
     told += [("Sweep", _sweep(one)) for one in verifying.sweeps]
     told += [("Backfill", _backfill(one)) for one in verifying.backfills]

@@ -107,7 +107,7 @@ async def test_a_company_that_is_not_polled_any_more_is_a_trouble_where_its_key_
         [("late", True), ("refused", False), ("well", False)],
     )
     assert judge(found, NOW) == ["1 companies were not polled for long: is a verifier running?"]
-    assert ("Polls", "3 companies, the oldest 6000 s ago, 1 late") in lines(found)
+    assert ("Polls", "3 polled, the oldest 6000 s ago, 1 late") in lines(found)
     assert ("Poll", "late: filter_ignored") in lines(found)
 
 
