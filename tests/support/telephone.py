@@ -1,4 +1,4 @@
-"""A reconciler, verifiers and a Cal.com of their own, in one loop, over real HTTP: what is asked, and what comes of it."""
+"""A reconciler, verifiers and a Cal.com in one loop, over real HTTP: what is asked, and what comes of it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -36,7 +36,7 @@ from tests.support.stand import stand
 from tests.support.wait import until
 
 #: Of the fast clock: longer than what a busy machine needs to read what was written, short on the wall.
-WINDOW_SECONDS: Final = 10.0
+WINDOW_SECONDS: Final = 25.0
 WAIT_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
 _DOOR: Final = "http://ingest.test/webhooks/calcom"
@@ -44,7 +44,8 @@ _DOOR: Final = "http://ingest.test/webhooks/calcom"
 #: Lets so many seconds pass for all keys' budgets, which go by the database's clock.
 _PASS: Final = """
 UPDATE api_budgets SET refilled_at = refilled_at - $1::interval, blocked_until = blocked_until - $1::interval,
-  opened_at = opened_at - $1::interval, refused_at = refused_at - $1::interval, probe_until = probe_until - $1::interval"""
+  opened_at = opened_at - $1::interval, refused_at = refused_at - $1::interval,
+  probe_until = probe_until - $1::interval"""
 
 
 class Verifier:
@@ -80,13 +81,14 @@ class Hooks:
 class Telephone(Running):
     """What a test does to the world, and what it sees of it. All go by `clock`."""
 
-    def __init__(  # noqa: PLR0913 - made by `telephone`
+    def __init__(
         self, settings: Settings, pool: Pool, publisher: Publisher, calcom: Calcom, base_url: str, clock: Clock
     ) -> None:
         """Made by `telephone`."""
         super().__init__(settings, pool, publisher)
         self.calcom, self.base_url, self.clock = calcom, base_url, clock
         self.vault = Vault(settings.secret_key)
+        self._began = clock.now()
         self.verifiers: list[Verifier] = []
 
     def start(self) -> None:
@@ -112,13 +114,18 @@ class Telephone(Running):
 
     # --- what there is ------------------------------------------------------------------------------------------
 
-    async def practice(self, company_id: str = "acme", *, key: bool = True, **rules: Any) -> Account:
-        """Add a company, and its account at Cal.com with the key that `key_of` gives; the company has it if `key`."""
+    async def practice(
+        self, company_id: str = "acme", *, key: bool = True, hears: bool = True, **rules: Any
+    ) -> Account:
+        """Add a company, and its account at Cal.com with the key that `key_of` gives; the company has it if `key`.
+
+        `hears`: its webhook there is active.
+        """
         account = self.calcom.join(company_id, key_of(company_id))
-        self.calcom.subscribe(account, f"{_DOOR}/{company_id}", secret="any")
-        rules = {"window_seconds": WINDOW_SECONDS, "calcom_base_url": self.base_url} | rules
+        self.calcom.subscribe(account, f"{_DOOR}/{company_id}", secret="any", active=hears)
+        given: dict[str, Any] = {"window_seconds": WINDOW_SECONDS, "calcom_base_url": self.base_url} | rules
         new = NewCompany(
-            company_id=company_id, name=company_id, calcom_api_key=key_of(company_id) if key else None, **rules
+            company_id=company_id, name=company_id, calcom_api_key=key_of(company_id) if key else None, **given
         )
         async with self.pool.acquire() as connection:
             await admin.add(connection, self.vault, new)
@@ -144,8 +151,8 @@ class Telephone(Running):
             await admin.set_company(connection, company_id, Changes(calcom_base_url=base_url))
 
     def starts(self, hours: float = 24.0 * 7) -> datetime:
-        """Give a start to come."""
-        return (self.clock.now() + timedelta(hours=hours)).replace(second=0, microsecond=0)
+        """Give a start to come, so many hours after the beginning; the same each time."""
+        return (self._began + timedelta(hours=hours)).replace(second=0, microsecond=0)
 
     async def booked(
         self, account: Account, start: datetime | None = None, person: Person = NORA, *, send: bool = False, **more: Any
@@ -185,7 +192,7 @@ class Telephone(Running):
 
     # --- what is seen -------------------------------------------------------------------------------------------
 
-    async def row(self, number: int = 1, company_id: str = "acme") -> Any:  # noqa: ANN401 - asyncpg's
+    async def row(self, number: int = 1, company_id: str = "acme") -> Any:
         """Give the record of an appointment."""
         found = await self.pool.fetchrow(
             "SELECT * FROM records WHERE company_id = $1 AND appointment_id = $2", company_id, f"{number}"
@@ -193,7 +200,7 @@ class Telephone(Running):
         assert found is not None, f"no record of {number}"
         return found
 
-    async def becomes(self, status: str, number: int = 1, company_id: str = "acme") -> Any:  # noqa: ANN401 - a row
+    async def becomes(self, status: str, number: int = 1, company_id: str = "acme") -> Any:
         """Wait until an appointment's record has a status; gives it. Whatever ran must still run."""
 
         async def there() -> bool:
@@ -224,7 +231,9 @@ class Telephone(Running):
     def _alive(self) -> None:
         served = [self._serving, *(one.serving for one in self.verifiers)]
         for one in served:
-            assert one is None or not one.done(), one.exception() if one else None
+            if one is not None and one.done():
+                one.result()
+                raise AssertionError("a service has ended")
 
     async def waits(self, number: int = 1, company_id: str = "acme") -> None:
         """Wait until Cal.com is to be asked about an appointment."""
@@ -265,6 +274,10 @@ class Telephone(Running):
     def asked_for(self, uid: str) -> list[Any]:
         """Give the requests for one booking."""
         return self.calcom.requests.of(having=lambda one: one.path == f"/v2/bookings/{uid}")
+
+    async def hasten(self, kind: str) -> None:
+        """Have all companies polled, or their webhooks looked at, at once."""
+        await self.pool.execute("UPDATE calcom_turns SET due_at = '-infinity' WHERE kind = $1", kind)
 
     async def pass_seconds(self, seconds: float) -> None:
         """Let time pass for the keys' budgets: blocks and breakers end, buckets fill."""
@@ -325,7 +338,7 @@ async def telephone(
 #: On a clock that runs ahead a stall, a lease and a poll would come at once.
 _SETTINGS: Final = {
     "kafka_assignment": "all",
-    "verifier_port": "0",
+    "ingest_public_url": "http://ingest.test",
     "calcom_private_addresses": "allow",
     "calcom_timeout_seconds": "2",
     "stall_after_seconds": "120",
