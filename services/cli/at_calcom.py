@@ -15,19 +15,19 @@ from services.plumbing.clock import Clock, WallClock
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
-from services.verifier import silence
 from services.verifier.accounts import Accounts
 from services.verifier.answers import Answer, Unknown, Webhook, Webhooks
-from services.verifier.budget import Limits
-from services.verifier.budgets import PostgresBudgets
-from services.verifier.client import HttpClient
-from services.verifier.gateway import CalcomGateway
-from services.verifier.incidents import Trouble
-from services.verifier.pages import halted, not_now
+from services.verifier.gate.budget import Limits
+from services.verifier.gate.budgets import PostgresBudgets
+from services.verifier.gate.gateway import CalcomGateway
+from services.verifier.gate.incidents import Trouble
 from services.verifier.ports import Account, Call, CreateWebhook, ListWebhooks, NotNow, PatchWebhook
-from services.verifier.silence import TRIGGERS, Looked, State
-from services.verifier.turns import HASTEN
-from services.verifier.watch import FORGET
+from services.verifier.rounds import silence
+from services.verifier.rounds.pages import halted, not_now
+from services.verifier.rounds.silence import TRIGGERS, Looked, State
+from services.verifier.rounds.turns import HASTEN
+from services.verifier.rounds.watch import FORGET
+from services.verifier.wire.client import HttpClient
 
 Act = Literal["check", "register", "repair"]
 

@@ -12,8 +12,8 @@ from services.cli.failures import Failure, Wrong
 from services.plumbing.clock import WallClock
 from services.plumbing.postgres import Connection
 from services.plumbing.settings import Settings
-from services.verifier import backfill
-from services.verifier.backfill import Backfill
+from services.verifier.rounds import backfill
+from services.verifier.rounds.backfill import Backfill
 
 _LOOK_SECONDS: Final = 0.5
 #: A verifier looks for what was asked for every two seconds.

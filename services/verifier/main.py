@@ -23,20 +23,20 @@ from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings, SettingsError
 from services.verifier.accounts import Accounts
-from services.verifier.asking import Asker
-from services.verifier.backfill import Backfiller
-from services.verifier.budget import Limits
-from services.verifier.budgets import PostgresBudgets
-from services.verifier.client import HttpClient
-from services.verifier.gateway import CalcomGateway
-from services.verifier.incidents import PostgresIncidents
+from services.verifier.checks.asking import Asker
+from services.verifier.checks.queue import Queue, listen
+from services.verifier.checks.worker import Worker
+from services.verifier.gate.budget import Limits
+from services.verifier.gate.budgets import PostgresBudgets
+from services.verifier.gate.gateway import CalcomGateway
+from services.verifier.gate.incidents import PostgresIncidents
 from services.verifier.measure import Measure
-from services.verifier.pages import Teller
-from services.verifier.poll import Poller
-from services.verifier.queue import Queue, listen
-from services.verifier.sweeps import Sweeps
-from services.verifier.watch import Watch
-from services.verifier.worker import Worker
+from services.verifier.rounds.backfill import Backfiller
+from services.verifier.rounds.pages import Teller
+from services.verifier.rounds.poll import Poller
+from services.verifier.rounds.sweeps import Sweeps
+from services.verifier.rounds.watch import Watch
+from services.verifier.wire.client import HttpClient
 
 #: After these aiokafka's producer refuses everything for good; so it does after a plain KafkaError.
 _SPENT: Final = (OutOfOrderSequenceNumber, ProducerClosed, ProducerFenced)

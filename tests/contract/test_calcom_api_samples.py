@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.verifier import reading
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Unauthorised, Unknown, Webhooks
 from services.verifier.ports import Call, CreateWebhook, GetBooking, ListQuery
-from services.verifier.reading import Reply
+from services.verifier.wire import reading
+from services.verifier.wire.reading import Reply
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "calcom" / "samples"
 NOW = datetime(2026, 11, 22, 7, 0, tzinfo=UTC)

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from services.embedded.database import EmbeddedDatabase
 from services.plumbing.migrate import migrate
-from services.verifier.budget import Limits
+from services.verifier.gate.budget import Limits
 from tests.faults.practice import COMPANY, SETTINGS, Practice, practice
 from tests.faults.scene import Scene, scene
 from tests.support.calcom import KEY

@@ -23,7 +23,7 @@ from schemas.verification import Priority, Question, Verdict
 from services.plumbing.clock import WallClock
 from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings
-from services.verifier.sweeps import Sweeps
+from services.verifier.rounds.sweeps import Sweeps
 from tests.support import builders
 from tests.support.running import READY_SECONDS, Running, running
 from tests.support.stand import stand

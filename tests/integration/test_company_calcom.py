@@ -17,7 +17,7 @@ from services.embedded.calcom import Account, Calcom
 from services.embedded.calcom.pranks import html, unauthorised
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
-from services.verifier.silence import TRIGGERS
+from services.verifier.rounds.silence import TRIGGERS
 from tests.support.calcom import KEY, running_calcom
 from tests.support.wait import until
 

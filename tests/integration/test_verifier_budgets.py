@@ -19,9 +19,9 @@ from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
 from services.verifier.accounts import Accounts, budget_of
 from services.verifier.answers import Bookings, Headroom, NotThere, Reason, Unauthorised, Unknown
-from services.verifier.budget import FAILURES_TO_OPEN, Grant, Limits
-from services.verifier.budgets import PostgresBudgets
-from services.verifier.incidents import Kind, PostgresIncidents, Trouble
+from services.verifier.gate.budget import FAILURES_TO_OPEN, Grant, Limits
+from services.verifier.gate.budgets import PostgresBudgets
+from services.verifier.gate.incidents import Kind, PostgresIncidents, Trouble
 from services.verifier.ports import NotNow
 from tests.support.hand_clock import HandClock
 

@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 
 from services.plumbing import settings, telemetry
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Unauthorised, Unknown, Webhook, Webhooks
-from services.verifier.client import HttpClient
 from services.verifier.ports import (
     Account,
     Call,
@@ -25,6 +24,7 @@ from services.verifier.ports import (
     ListWebhooks,
     PatchWebhook,
 )
+from services.verifier.wire.client import HttpClient
 from tests.support import certificates, wait
 from tests.support.builders import api_booking, body
 from tests.support.raw_http import HOST, RawHttp, answer, chunked, raw_http

@@ -17,8 +17,8 @@ from schemas.verification import ABSENT_APART_SECONDS, Verdict
 from services.embedded.calcom import pranks
 from services.embedded.calcom.pranks import Prank
 from services.plumbing.clock import WallClock
-from services.verifier import worker
-from services.verifier.budget import Limits
+from services.verifier.checks import worker
+from services.verifier.gate.budget import Limits
 from tests.support.calcom import KIM
 from tests.support.fast_clock import FastClock
 from tests.support.telephone import Telephone, key_of, telephone

@@ -22,21 +22,21 @@ from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, load
 from services.reconciler.core.events import HeardBooking
 from services.reconciler.store import PostgresStore
-from services.verifier import backfill
 from services.verifier.accounts import budget_of
-from services.verifier.backfill import Backfiller
-from services.verifier.budget import Limits
-from services.verifier.budgets import PostgresBudgets
-from services.verifier.client import HttpClient
-from services.verifier.gateway import CalcomGateway
-from services.verifier.incidents import PostgresIncidents
-from services.verifier.pages import Teller
-from services.verifier.poll import Poller
-from services.verifier.polls import LIST_INCOMPLETE
+from services.verifier.gate.budget import Limits
+from services.verifier.gate.budgets import PostgresBudgets
+from services.verifier.gate.gateway import CalcomGateway
+from services.verifier.gate.incidents import PostgresIncidents
 from services.verifier.ports import Account
-from services.verifier.silence import TRIGGERS
-from services.verifier.turns import HASTEN, Lost, Turns
-from services.verifier.watch import Watch
+from services.verifier.rounds import backfill
+from services.verifier.rounds.backfill import Backfiller
+from services.verifier.rounds.pages import Teller
+from services.verifier.rounds.poll import Poller
+from services.verifier.rounds.polls import LIST_INCOMPLETE
+from services.verifier.rounds.silence import TRIGGERS
+from services.verifier.rounds.turns import HASTEN, Lost, Turns
+from services.verifier.rounds.watch import Watch
+from services.verifier.wire.client import HttpClient
 from tests.support.calcom import KEY, NORA, running_calcom
 from tests.support.hand_clock import HandClock
 from tests.support.stores import Teller as Reconciler

@@ -21,10 +21,10 @@ from services.plumbing import postgres
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, load
 from services.verifier.answers import Answer, Bookings, NotThere, Unauthorised
-from services.verifier.asking import Asker
+from services.verifier.checks.asking import Asker
+from services.verifier.checks.queue import CHANNEL, Leased, Queue, listen
+from services.verifier.checks.worker import HUMANS, Worker
 from services.verifier.ports import Account, Call, GetBooking, NotNow, Observed
-from services.verifier.queue import CHANNEL, Leased, Queue, listen
-from services.verifier.worker import HUMANS, Worker
 from tests.support.builders import NOW, STARTS_AT, api_booking
 from tests.support.hand_clock import HandClock
 from tests.support.wait import until

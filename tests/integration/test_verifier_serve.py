@@ -27,7 +27,7 @@ from services.plumbing import health
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings, SettingsError
 from services.verifier import main
-from services.verifier.queue import CHANNEL
+from services.verifier.checks.queue import CHANNEL
 from tests.support.calcom import KEY, NORA, running_calcom
 from tests.support.live_view import read_all
 from tests.support.stand import stand

@@ -19,9 +19,9 @@ from services.plumbing import lifecycle, postgres
 from services.plumbing.postgres import Pool
 from services.plumbing.publisher import Publisher
 from services.plumbing.settings import Settings, load
-from services.verifier import sweeps as module
-from services.verifier.schedule import SweepKind
-from services.verifier.sweeps import LOCK_ID, PATIENCE, WAITING_MAX, Sends, Sweeps
+from services.verifier.rounds import sweeps as module
+from services.verifier.rounds.schedule import SweepKind
+from services.verifier.rounds.sweeps import LOCK_ID, PATIENCE, WAITING_MAX, Sends, Sweeps
 from tests.support.hand_clock import HandClock
 from tests.support.live_view import read_all
 from tests.support.wait import until

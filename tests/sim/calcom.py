@@ -9,10 +9,10 @@ from schemas.envelope import Delivery
 from schemas.verification import PRIORITIES, Priority, Question
 from services.verifier import announce
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unknown
-from services.verifier.asking import Asker, Refused
-from services.verifier.budget import Budget, Limits, fresh, learn, take
+from services.verifier.checks.asking import Asker, Refused
+from services.verifier.checks.verdict import starts_at
+from services.verifier.gate.budget import Budget, Limits, fresh, learn, take
 from services.verifier.ports import Account, Call, GetBooking, ListQuery, NotNow, Observed
-from services.verifier.verdict import starts_at
 from tests.sim.pen import Truth
 from tests.support import builders
 from tests.support.hand_clock import HandClock

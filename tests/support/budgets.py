@@ -4,10 +4,10 @@ from msgspec.structs import replace
 
 from schemas.verification import Priority
 from services.plumbing.clock import Clock
-from services.verifier import budget as machine
 from services.verifier.answers import Answer
-from services.verifier.budget import Budget, Grant, Lesson, Limits
-from services.verifier.incidents import Kind, Trouble
+from services.verifier.gate import budget as machine
+from services.verifier.gate.budget import Budget, Grant, Lesson, Limits
+from services.verifier.gate.incidents import Kind, Trouble
 from services.verifier.ports import NotNow
 
 

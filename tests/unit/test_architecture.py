@@ -9,6 +9,10 @@ import pytest
 from importlinter import cli
 
 ROOT: Final = Path(__file__).parents[2]
+VERIFIERS: Final = (
+    "checks/people", "checks/verdict", "checks/ways", "gate/budget", "rounds/paging", "rounds/schedule",
+    "rounds/silence", "wire/calls", "wire/reading", "wire/shapes",
+)  # fmt: skip
 PURE: Final = sorted(
     [
         *(ROOT / "services/reconciler/core").rglob("*.py"),
@@ -16,6 +20,8 @@ PURE: Final = sorted(
         ROOT / "services/ingest/guard.py",
         ROOT / "services/ingest/signature.py",
         ROOT / "services/notifier/compose.py",
+        ROOT / "services/verifier/answers.py",
+        *(ROOT / "services/verifier" / f"{name}.py" for name in VERIFIERS),
     ]
 )
 CODE: Final = sorted([*(ROOT / "services").rglob("*.py"), *(ROOT / "schemas").rglob("*.py")])

@@ -25,10 +25,11 @@ from services.reconciler.core.policy import Policy
 from services.reconciler.decode import Ignored, decode
 from services.reconciler.desk import Desk
 from services.reconciler.ports import Changes, Loaded
-from services.verifier import announce, calls, reading
-from services.verifier.asking import Asker
+from services.verifier import announce
+from services.verifier.checks.asking import Asker
 from services.verifier.ports import Account, Call, NotNow, Observed
-from services.verifier.reading import Reply
+from services.verifier.wire import calls, reading
+from services.verifier.wire.reading import Reply
 from tests.support.calcom import KEY, client
 from tests.support.hand_clock import HandClock
 

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from schemas import topics
 from services.plumbing import kafka, telemetry
 from services.plumbing.settings import unknown
-from services.verifier import incidents
+from services.verifier.gate import incidents
 
 ROOT: Final = Path(__file__).parents[2]
 COMPOSE: Final = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

@@ -22,8 +22,8 @@ from schemas.door_docs import COMPANY_ID, MOST_EVENTS, openapi
 from schemas.envelope import Delivery
 from schemas.flags import AppointmentFacts, Flag, FlagType, Inconsistency, Kind, Why
 from schemas.observations import Check, Observation
-from schemas.verification import Verdict
 from schemas.topic_docs import HEADERS, TOPICS
+from schemas.verification import Verdict
 from services.companies import checks
 from services.ingest import batch
 

@@ -10,7 +10,7 @@ import pytest
 from schemas.observations import Check
 from schemas.verification import Priority, Verdict
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unauthorised, Unknown
-from services.verifier.asking import Asker, Outcome, Refused
+from services.verifier.checks.asking import Asker, Outcome, Refused
 from services.verifier.ports import Account, Call, GetBooking, ListQuery, NotNow, Observed
 from tests.support.builders import NOW, STARTS_AT, api_booking, api_seat, z_ms
 from tests.unit.test_verifier_verdict import CUID, asking

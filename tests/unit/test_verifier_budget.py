@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.verification import Priority
 from services.verifier.answers import Answer, Bookings, Headroom, NotThere, Reason, Unauthorised, Unknown, Webhooks
-from services.verifier.budget import (
+from services.verifier.gate.budget import (
     FAILURES,
     FAILURES_TO_OPEN,
     OPEN_SECONDS,

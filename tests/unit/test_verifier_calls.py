@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from services.verifier import calls
 from services.verifier.answers import Reason, Webhook
-from services.verifier.calls import Unaskable
 from services.verifier.ports import (
     Account,
     Call,
@@ -17,6 +15,8 @@ from services.verifier.ports import (
     ListWebhooks,
     PatchWebhook,
 )
+from services.verifier.wire import calls
+from services.verifier.wire.calls import Unaskable
 
 AT = datetime(2026, 3, 1, 10, 30, 15, 123999, tzinfo=timezone(timedelta(hours=2)))
 HOOK = Webhook(id="a b/c", subscriber_url="https://x.example", active=False, triggers=())

@@ -19,9 +19,9 @@ from services.verifier.answers import (
     Webhook,
     Webhooks,
 )
-from services.verifier.budget import FAILURES_TO_OPEN, OPEN_SECONDS
-from services.verifier.gateway import MOST_ROWS, CalcomGateway
-from services.verifier.incidents import Kind, trouble_of
+from services.verifier.gate.budget import FAILURES_TO_OPEN, OPEN_SECONDS
+from services.verifier.gate.gateway import MOST_ROWS, CalcomGateway
+from services.verifier.gate.incidents import Kind, trouble_of
 from services.verifier.ports import (
     Account,
     Call,

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.verifier import paging
 from services.verifier.answers import Bookings, Row
-from services.verifier.paging import SHARED, TAKE_MAX, End, Paging
 from services.verifier.ports import ListQuery
+from services.verifier.rounds import paging
+from services.verifier.rounds.paging import SHARED, TAKE_MAX, End, Paging
 from tests.support.builders import z_ms
 
 BEGIN: Final = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

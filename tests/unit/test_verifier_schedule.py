@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.verifier.schedule import SIX_HOURS, SweepKind, latest_slot, slot_id
+from services.verifier.rounds.schedule import SIX_HOURS, SweepKind, latest_slot, slot_id
 
 BERLIN = ZoneInfo("Europe/Berlin")
 #: Leaps of an hour, of half an hour and of a day; at midnight, at two and never; whole, half and quarter hours.

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from services.verifier import reading
 from services.verifier.answers import (
     Answer,
     Bookings,
@@ -18,7 +17,8 @@ from services.verifier.answers import (
     Webhooks,
 )
 from services.verifier.ports import Call, CreateWebhook, GetBooking, ListQuery, ListWebhooks, PatchWebhook
-from services.verifier.reading import Reply
+from services.verifier.wire import reading
+from services.verifier.wire.reading import Reply
 from tests.support.builders import api_booking, body
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

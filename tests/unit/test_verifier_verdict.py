@@ -9,9 +9,9 @@ import pytest
 from schemas.flags import AppointmentFacts, BookingFacts
 from schemas.verification import Priority, Question, Verdict
 from services.reconciler.core.people import by_email
-from services.verifier import people
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unauthorised, Unknown
-from services.verifier.verdict import judge, matches, occurrence
+from services.verifier.checks import people
+from services.verifier.checks.verdict import judge, matches, occurrence
 from tests.support.builders import NOW, STARTS_AT, api_booking, api_seat
 
 CUID = "+c" + "a1b2c3d4" * 3

@@ -7,9 +7,9 @@ import pytest
 
 from schemas.flags import FlagType, Kind, company_record_id
 from services.cli import company_output
-from services.verifier import silence
 from services.verifier.answers import Webhook
-from services.verifier.silence import TRIGGERS, Known, Looked, Sample, State, look, weigh
+from services.verifier.rounds import silence
+from services.verifier.rounds.silence import TRIGGERS, Known, Looked, Sample, State, look, weigh
 
 NOW: Final = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 URL: Final = "https://in.example.com/webhooks/calcom/acme"

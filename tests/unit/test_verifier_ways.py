@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from services.verifier.ways import Ways
+from services.verifier.checks.ways import Ways
 from tests.support.builders import NOW
 
 LATER = NOW + timedelta(seconds=10)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from schemas.topics import CALCOM_BOOKINGS
 from services.plumbing import telemetry
 from services.plumbing.postgres import Connection, Pool
-from services.verifier.silence import Sample
+from services.verifier.rounds.silence import Sample
 
 #: Incidents of the lists; those of asking are the gateway's.
 FILTER_IGNORED: Final = "calcom_filter_ignored"

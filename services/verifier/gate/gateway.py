@@ -14,8 +14,8 @@ from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.lifecycle import bounded
 from services.verifier.answers import Answer, Bookings, Failure
-from services.verifier.budget import BREAKER, BUCKET, UNAUTHORISED, Grant, Lesson
-from services.verifier.incidents import Trouble, refused, silent, trouble_of
+from services.verifier.gate.budget import BREAKER, BUCKET, UNAUTHORISED, Grant, Lesson
+from services.verifier.gate.incidents import Trouble, refused, silent, trouble_of
 from services.verifier.ports import Account, Call, Client, CreateWebhook, NotNow, Observed, PatchWebhook
 
 #: An answer is given again for so long.

@@ -22,13 +22,13 @@ from msgspec.structs import replace
 from services.plumbing import lifecycle, telemetry
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.settings import PREFIX, Settings, SettingsError
-from services.verifier import calls, reading
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Unauthorised, Unknown, Webhooks
-from services.verifier.calls import Asked, Place, Unaskable
-from services.verifier.network import GuardedTransport, PrivateAddress, names_private
 from services.verifier.ports import Account, Call, CreateWebhook, PatchWebhook
-from services.verifier.reading import Reply
-from services.verifier.shapes import Misshapen
+from services.verifier.wire import calls, reading
+from services.verifier.wire.calls import Asked, Place, Unaskable
+from services.verifier.wire.network import GuardedTransport, PrivateAddress, names_private
+from services.verifier.wire.reading import Reply
+from services.verifier.wire.shapes import Misshapen
 
 #: Connections at once beside those for questions: polls, backfills, sweeps, webhooks. Who finds none free waits.
 MORE_CONNECTIONS: Final = 12

@@ -15,12 +15,12 @@ from schemas.verification import Priority
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.postgres import Connection, Pool
-from services.verifier import paging
 from services.verifier.answers import Bookings
-from services.verifier.pages import TOKEN_SECONDS, Accounts, Halt, Page, Publishes, Teller, ask, halted, not_now
-from services.verifier.paging import TAKE_MAX, End, Paging, instant
 from services.verifier.ports import Account, Gateway, ListQuery, NotNow
-from services.verifier.turns import HASTEN, Lost, Turns
+from services.verifier.rounds import paging
+from services.verifier.rounds.pages import TOKEN_SECONDS, Accounts, Halt, Page, Publishes, Teller, ask, halted, not_now
+from services.verifier.rounds.paging import TAKE_MAX, End, Paging, instant
+from services.verifier.rounds.turns import HASTEN, Lost, Turns
 
 SLOTS: Final = 2
 #: Where Cal.com ignores the filter: 100,000 bookings.

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from schemas.verification import ABSENT_APART_SECONDS, Question, Verdict
-from services.verifier import people
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unauthorised, Unknown
+from services.verifier.checks import people
 
 Ruling = tuple[Verdict, str]  # the verdict, and a word to count by
 

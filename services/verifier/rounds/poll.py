@@ -17,14 +17,14 @@ from services.plumbing.clock import Clock
 from services.plumbing.lanes import partition_of
 from services.plumbing.postgres import Connection, Pool
 from services.plumbing.settings import Settings
-from services.verifier import paging, silence
 from services.verifier.answers import Bookings, NotThere, Row
-from services.verifier.pages import TOKEN_SECONDS, Accounts, Halt, Memory, Page, Teller, ask, halted, not_now
-from services.verifier.paging import End, Paging, instant, moment_of
-from services.verifier.polls import FILTER_IGNORED, LIST_INCOMPLETE, Known, Polls, Progress
 from services.verifier.ports import Account, Gateway, GetBooking, NotNow
-from services.verifier.silence import Sample
-from services.verifier.turns import HASTEN, Turns
+from services.verifier.rounds import paging, silence
+from services.verifier.rounds.pages import TOKEN_SECONDS, Accounts, Halt, Memory, Page, Teller, ask, halted, not_now
+from services.verifier.rounds.paging import End, Paging, instant, moment_of
+from services.verifier.rounds.polls import FILTER_IGNORED, LIST_INCOMPLETE, Known, Polls, Progress
+from services.verifier.rounds.silence import Sample
+from services.verifier.rounds.turns import HASTEN, Turns
 
 #: Companies that are polled at once by one process.
 SLOTS: Final = 4

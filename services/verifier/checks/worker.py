@@ -19,11 +19,11 @@ from services.plumbing.clock import Clock
 from services.plumbing.lifecycle import PASSING, bounded
 from services.plumbing.settings import Settings
 from services.verifier import announce
-from services.verifier.asking import Asker, Outcome, Refused
-from services.verifier.budget import BUCKET
+from services.verifier.checks.asking import Asker, Outcome, Refused
+from services.verifier.checks.queue import Leased, Queue
+from services.verifier.checks.ways import Ways
+from services.verifier.gate.budget import BUCKET
 from services.verifier.ports import Account, NotNow
-from services.verifier.queue import Leased, Queue
-from services.verifier.ways import Ways
 
 #: Slots that are kept for humans.
 HUMANS: Final = 2
@@ -237,7 +237,9 @@ class Worker:
         if isinstance(outcome, Check):
             waited = now - question.not_before
             telemetry.check_seconds.labels(question.priority.value).observe(max(0.0, waited.total_seconds()))
-        telemetry.log().info(
+        log = telemetry.log()
+        say = log.debug if reason == BUCKET else log.info  # an empty bucket is the usual thing while much is asked
+        say(
             telemetry.VERIFIER_CHECK,
             company_id=question.company_id,
             record_id=str(question.record_id),

@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from schemas.observations import Check
 from schemas.verification import Question, Verdict
-from services.verifier import verdict
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unauthorised, Unknown
+from services.verifier.checks import verdict
+from services.verifier.checks.search import Halt, Searcher, Talk
 from services.verifier.ports import Account, Gateway, GetBooking, NotNow
-from services.verifier.search import Halt, Searcher, Talk
 
 #: A chain of reschedules that is longer is none that a person made.
 HOPS_MAX: Final = 10

@@ -13,8 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.verification import Priority, Question
-from services.verifier import people, verdict
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unknown
+from services.verifier.checks import people, verdict
 from services.verifier.ports import Account, Call, Gateway, ListQuery, NotNow
 
 PAGES_MAX: Final = 10

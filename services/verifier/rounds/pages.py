@@ -12,8 +12,8 @@ from schemas.envelope import Delivery
 from schemas.verification import Priority
 from services.verifier.announce import observation
 from services.verifier.answers import Answer, Bookings, NotThere, Row, Unauthorised, Unknown
-from services.verifier.paging import Paging, name, query
 from services.verifier.ports import Account, Gateway, NotNow
+from services.verifier.rounds.paging import Paging, name, query
 
 #: A page waits so long for its token: checks and humans go first.
 TOKEN_SECONDS: Final = 20.0

@@ -27,8 +27,8 @@ from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.lifecycle import pause
 from services.plumbing.postgres import Connection, Pool
-from services.verifier.incidents import Kind
-from services.verifier.schedule import SIX_HOURS, SweepKind, latest_slot, slot_id
+from services.verifier.gate.incidents import Kind
+from services.verifier.rounds.schedule import SIX_HOURS, SweepKind, latest_slot, slot_id
 
 LOCK_ID: Final = 7_302_114_908_332
 #: Records of one batch of commands.

@@ -11,10 +11,10 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from services.verifier import shapes
 from services.verifier.answers import Answer, Bookings, Headroom, NotThere, Reason, Unauthorised, Unknown, Webhooks
 from services.verifier.ports import Call, CreateWebhook, GetBooking, ListQuery, ListWebhooks, PatchWebhook
-from services.verifier.shapes import Failed, Misshapen
+from services.verifier.wire import shapes
+from services.verifier.wire.shapes import Failed, Misshapen
 
 #: How long Cal.com blocks a key that asked too often; it sends no Retry-After.
 BLOCK_SECONDS: Final = 60.0

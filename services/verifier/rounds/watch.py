@@ -18,12 +18,12 @@ from services.plumbing.clock import Clock
 from services.plumbing.lanes import partition_of
 from services.plumbing.postgres import Connection, Pool
 from services.plumbing.settings import Settings
-from services.verifier import silence
 from services.verifier.answers import Webhooks
-from services.verifier.pages import AGAIN, TOKEN_SECONDS, Accounts, halted
 from services.verifier.ports import Account, Gateway, ListWebhooks, NotNow
-from services.verifier.silence import KEYLESS, Known, Looked, Outcome, Sample, State
-from services.verifier.turns import Turns
+from services.verifier.rounds import silence
+from services.verifier.rounds.pages import AGAIN, TOKEN_SECONDS, Accounts, halted
+from services.verifier.rounds.silence import KEYLESS, Known, Looked, Outcome, Sample, State
+from services.verifier.rounds.turns import Turns
 
 SLOTS: Final = 2
 

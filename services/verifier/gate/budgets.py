@@ -8,9 +8,9 @@ from msgspec.structs import astuple, replace
 from schemas.verification import Priority
 from services.plumbing.clock import Clock
 from services.plumbing.postgres import Connection, Pool
-from services.verifier import budget as machine
 from services.verifier.answers import Answer
-from services.verifier.budget import Budget, Grant, Lesson, Limits
+from services.verifier.gate import budget as machine
+from services.verifier.gate.budget import Budget, Grant, Lesson, Limits
 from services.verifier.ports import NotNow
 
 #: Nobody waits longer for a connection of the pool.

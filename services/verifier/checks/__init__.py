@@ -1,0 +1,1 @@
+"""One question about one record: leased, asked, judged, told."""

@@ -1,0 +1,1 @@
+"""One HTTP request to Cal.com, and what came back, believed or not."""
