@@ -131,14 +131,15 @@ class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: Why = Why()
 
 
-_IDS: Final = uuid5(NAMESPACE_URL, "https://reconcal.example/ids")
+#: The namespace of all ids that are made of names.
+IDS: Final = uuid5(NAMESPACE_URL, "https://reconcal.example/ids")
 
 
 def company_record_id(company_id: str) -> UUID:
     """Give what stands for the record in flags about a company as a whole."""
-    return uuid5(_IDS, f"company\0{company_id}")
+    return uuid5(IDS, f"company\0{company_id}")
 
 
 def company_flag_id(company_id: str, kind: str, generation: int) -> UUID:
     """Make the id of a flag about a company, as those about records are made; "resolved:" + kind ends it."""
-    return uuid5(_IDS, f"flag\0{company_id}\0{company_record_id(company_id)}\0{kind}\0{generation}")
+    return uuid5(IDS, f"flag\0{company_id}\0{company_record_id(company_id)}\0{kind}\0{generation}")

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from schemas.triggers import TRIGGERS
 from schemas.verification import Priority
 from services.cli.failures import Failure, Wrong
 from services.companies.model import Purpose
@@ -24,7 +25,7 @@ from services.verifier.gate.incidents import Trouble
 from services.verifier.ports import Account, Call, CreateWebhook, ListWebhooks, NotNow, PatchWebhook
 from services.verifier.rounds import silence
 from services.verifier.rounds.pages import halted, not_now
-from services.verifier.rounds.silence import TRIGGERS, Looked, State
+from services.verifier.rounds.silence import Looked, State
 from services.verifier.rounds.turns import HASTEN
 from services.verifier.rounds.watch import FORGET
 from services.verifier.wire.client import HttpClient

@@ -1,30 +1,17 @@
 """How companies are shown: what an operator has to enter elsewhere stands here."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from schemas.triggers import TRIGGERS
 from services.cli.output import line
 
 if TYPE_CHECKING:
     from services.companies.admin import Added
     from services.companies.model import Company
     from services.plumbing.settings import Settings
-
-#: What to tick at Cal.com: whatever changes a booking, and the facts that a timeline is better for.
-TRIGGERS: Final = (
-    "BOOKING_CREATED",
-    "BOOKING_REQUESTED",
-    "BOOKING_RESCHEDULED",
-    "BOOKING_CANCELLED",
-    "BOOKING_REJECTED",
-    "BOOKING_PAYMENT_INITIATED",
-    "BOOKING_PAID",
-    "BOOKING_NO_SHOW_UPDATED",
-    "MEETING_STARTED",
-    "MEETING_ENDED",
-)
 
 
 def show_companies(found: "Sequence[Company]", *, as_json: bool) -> None:

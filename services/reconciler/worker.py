@@ -17,7 +17,7 @@ from schemas import topics
 from schemas.envelope import Envelope
 from services.plumbing import telemetry
 from services.plumbing.lifecycle import describe
-from services.reconciler.core.correlate import WEBHOOK_LOST
+from services.reconciler.core.effects import WEBHOOK_LOST
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.frontier import Contact
 from services.reconciler.core.policy import Policy

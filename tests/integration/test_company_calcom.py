@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
+from schemas.triggers import TRIGGERS
 from services.cli import main
 from services.companies import admin
 from services.companies.admin import NewCompany
@@ -17,7 +18,6 @@ from services.embedded.calcom import Account, Calcom
 from services.embedded.calcom.pranks import html, unauthorised
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
-from services.verifier.rounds.silence import TRIGGERS
 from tests.support.calcom import KEY, running_calcom
 from tests.support.wait import until
 

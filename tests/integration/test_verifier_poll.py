@@ -14,6 +14,7 @@ from schemas.envelope import Delivery
 from schemas.flags import Flag, FlagType, Kind
 from schemas.observations import Observation
 from schemas.topics import CALCOM_BOOKINGS, SYNC_FLAGS
+from schemas.triggers import TRIGGERS
 from services.embedded.calcom import Booking, Calcom
 from services.embedded.calcom import model as calcom_model
 from services.embedded.calcom.pranks import EmptyLists, IgnoredFilters, unauthorised
@@ -33,7 +34,6 @@ from services.verifier.rounds.backfill import Backfiller
 from services.verifier.rounds.pages import Teller
 from services.verifier.rounds.poll import Poller
 from services.verifier.rounds.polls import LIST_INCOMPLETE
-from services.verifier.rounds.silence import TRIGGERS
 from services.verifier.rounds.turns import HASTEN, Lost, Turns
 from services.verifier.rounds.watch import Watch
 from services.verifier.wire.client import HttpClient

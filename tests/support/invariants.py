@@ -16,7 +16,7 @@ from msgspec import Struct
 from schemas import topics
 from schemas.envelope import Envelope
 from schemas.flags import Flag, Kind
-from services.reconciler.core.correlate import STATUS_OF
+from services.reconciler.core.effects import STATUS_OF
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record

@@ -6,10 +6,10 @@ from typing import Any, Final
 import pytest
 
 from schemas.flags import FlagType, Kind, company_record_id
-from services.cli import company_output
+from schemas.triggers import TRIGGERS
 from services.verifier.answers import Webhook
 from services.verifier.rounds import silence
-from services.verifier.rounds.silence import TRIGGERS, Known, Looked, Sample, State, look, weigh
+from services.verifier.rounds.silence import Known, Looked, Sample, State, look, weigh
 
 NOW: Final = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 URL: Final = "https://in.example.com/webhooks/calcom/acme"
@@ -28,10 +28,6 @@ def samples(*found: tuple[int, int], minutes_ago: int = 30) -> tuple[Sample, ...
     """Give polls five minutes apart, each with its bookings and how many of them came by no webhook."""
     begin = NOW - timedelta(minutes=minutes_ago)
     return tuple(Sample(begin + timedelta(minutes=5 * n), *one) for n, one in enumerate(found))
-
-
-def test_the_triggers_are_those_that_companies_add_prints() -> None:
-    assert company_output.TRIGGERS == TRIGGERS
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,15 @@
 """The record: both sides of one appointment/booking pair and what was decided about it."""
 
 from datetime import datetime, timedelta
-from typing import Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID, uuid5
 
 from msgspec import Struct
 
-from schemas.flags import Inconsistency, Kind, SyncStatus
+from schemas.flags import IDS, Inconsistency, Kind, SyncStatus
 from schemas.verification import Priority
 from services.reconciler.core.answers import Answer
 from services.reconciler.core.matching import Chain, Rule
 from services.reconciler.core.sides import AppointmentSide
-
-RECONCAL: Final = uuid5(NAMESPACE_URL, "https://reconcal.example/ids")
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
@@ -99,9 +96,9 @@ class Record(Struct, frozen=True, kw_only=True):
 
 def record_id(company_id: str, anchor: str) -> UUID:
     """Make a record's id from the name of the side that was heard of first."""
-    return uuid5(RECONCAL, f"record\0{company_id}\0{anchor}")
+    return uuid5(IDS, f"record\0{company_id}\0{anchor}")
 
 
 def flag_id(record: UUID, company_id: str, kind: str, generation: int) -> UUID:
     """Make a flag's id: a flag can never exist twice under two ids."""
-    return uuid5(RECONCAL, f"flag\0{company_id}\0{record}\0{kind}\0{generation}")
+    return uuid5(IDS, f"flag\0{company_id}\0{record}\0{kind}\0{generation}")

@@ -11,21 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.flags import Flag, FlagType, Kind, Why, company_flag_id, company_record_id
+from schemas.triggers import TRIGGERS
 from services.verifier.answers import Webhook
 
-#: What has to be ticked at Cal.com: `reconcal companies add` prints the same, a test holds them together.
-TRIGGERS: Final = (
-    "BOOKING_CREATED",
-    "BOOKING_REQUESTED",
-    "BOOKING_RESCHEDULED",
-    "BOOKING_CANCELLED",
-    "BOOKING_REJECTED",
-    "BOOKING_PAYMENT_INITIATED",
-    "BOOKING_PAID",
-    "BOOKING_NO_SHOW_UPDATED",
-    "MEETING_STARTED",
-    "MEETING_ENDED",
-)
 #: Polls that are looked at for bookings that no webhook told of.
 RECENT: Final = timedelta(hours=1)
 _LEAST_UNSEEN: Final = 3

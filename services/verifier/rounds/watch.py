@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.flags import FlagType, Kind, company_flag_id
 from schemas.topics import CALCOM_BOOKINGS, SYNC_FLAGS
+from schemas.triggers import TRIGGERS
 from schemas.verification import Priority
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
@@ -137,7 +138,7 @@ class Watch:
 
     async def _known(self, connection: Connection, company_id: str, now: datetime) -> Known:
         number = partition_of(company_id, self._partitions)
-        lately = (CALCOM_BOOKINGS, number, now - timedelta(days=1), list(silence.TRIGGERS))
+        lately = (CALCOM_BOOKINGS, number, now - timedelta(days=1), list(TRIGGERS))
         row = await connection.fetchrow(_KNOWN, company_id, *lately)
         assert row is not None  # noqa: S101 - there is one for every name
         cause = None
