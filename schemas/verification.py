@@ -53,6 +53,11 @@ PRIORITIES: Final = (Priority.HUMAN, Priority.DEADLINE, Priority.SWEEP)
 QUESTIONS: Final = "reconcal_verifications"
 
 
+def check_id(record_id: UUID, number: int) -> str:
+    """Name the answer to a question about a record: told twice it has the same id."""
+    return f"check-{record_id}-{number}"
+
+
 class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One question about one record; `verifications.question`.
 

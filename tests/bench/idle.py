@@ -12,7 +12,7 @@ from tests.bench.machine import cpu_seconds
 
 RSS_MB: Final = 120.0
 CPU_PERCENT: Final = 2.0
-_ROLES: Final = ("ingest", "reconciler", "notifier")
+_ROLES: Final = ("ingest", "reconciler", "verifier", "notifier")
 
 
 async def measure(ground: Ground, plan: Plan) -> Findings:

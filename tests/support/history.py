@@ -19,7 +19,7 @@ from schemas.appointments import (
 )
 from schemas.bookings import Attendee, BookingEvent, BookingStatus
 from schemas.flags import Flag
-from schemas.verification import Question, Verdict
+from schemas.verification import Question, Verdict, check_id
 from services.reconciler.core.answers import Answer
 from services.reconciler.core.decision import Decision
 from services.reconciler.core.events import (
@@ -130,7 +130,7 @@ def checked(record: Record, verdict: str, seconds: float, *, number: int | None 
     if record.appointment and not record.chain:
         uid = appointment_facts(record.appointment).calcom_booking_uid
     answer = Answer(
-        id=f"check-{record.record_id}-{number}",
+        id=check_id(record.record_id, number),
         subject=record.anchor,
         number=number,
         observed_at=at(seconds),

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from schemas.flags import Kind
-from schemas.verification import Priority, Question
+from schemas.verification import Priority, Question, check_id
 from services.reconciler.core.answers import Answer, Judgement, ask_again_at, judge, missed_since, since
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Finding, Record, Round
@@ -52,9 +52,11 @@ def next_question(record: Record, finding: Finding, policy: Policy) -> tuple[Rec
     under_way = record.round
     if under_way is None:
         return None
-    if under_way.number and all(one.number != under_way.number for one in record.answers):
+    awaited = check_id(record.record_id, under_way.number)
+    if under_way.number and all(one.id != awaited for one in record.answers):
         return None
-    number = record.asked + 1
+    # A record that was part of another for a while has forgotten how often it was asked about; its answers have not.
+    number = max([record.asked, *(one.number for one in record.answers)]) + 1
     asking = replace(record, asked=number, round=replace(under_way, number=number))
     return asking, _question(asking, number, under_way, finding, policy)
 

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from schemas.observations import Check
-from schemas.verification import Question, Verdict
+from schemas.verification import Question, Verdict, check_id
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Row, Unauthorised, Unknown
 from services.verifier.checks import verdict
 from services.verifier.checks.search import Halt, Searcher, Talk
@@ -98,7 +98,7 @@ def _check(question: Question, talk: Talk, answer: Answer, found: list[Row]) -> 
     ruling, reason = verdict.judge(question, answer, min(talk.heard, default=talk.now))
     assert ruling is not Verdict.UNAUTHORISED  # noqa: S101 - it has left as Refused
     return Check(
-        id=f"check-{question.record_id}-{question.number}",
+        id=check_id(question.record_id, question.number),
         observed_at=observed_at,
         record_id=question.record_id,
         subject=question.subject,

@@ -299,3 +299,28 @@ def test_a_check_about_a_side_that_nobody_knows_changes_nothing() -> None:
     answer = replace(stray.answer, id="x", subject="a:9999")
     story.tell(Checked(answer))
     assert story.decisions[-1].repeat
+
+
+def test_17_a_seat_whose_webhook_never_came_is_found_by_asking() -> None:
+    """Cal.com #7950: seats after the first told nobody."""
+    first = local(appointment="1", email="p1@example.com", **LINKED)
+    told = calcom("CREATED", 1, seat="p1@example.com", seat_id="s1", email="p1@example.com")
+    story = fold([first, told, local(appointment="2", seconds=2, email="p2@example.com", **LINKED)], ASKS).until(400)
+    (question,) = story.questions
+    assert (question.subject, question.uid) == ("a:2", "A")
+    seen = {"status": "ACCEPTED", "received": 401}
+    for who in ("p1", "p2"):
+        email = f"{who}@example.com"
+        story.tell(calcom("OBSERVED", 3, seat=email, seat_id=f"s-{who}", email=email, **seen))
+    waiting = next(record for record in story.records if record.anchor == "a:2")
+    story.tell(checked(waiting, "found_equal", 401, number=1)).until(20_000)
+    assert {record.status for record in story.records} == {SyncStatus.SYNCED}
+    assert story.flags == []
+
+
+def test_a_cancel_that_only_a_poll_saw_is_a_difference_after_its_window_and_one_more_answer() -> None:
+    """Of a series "this and the following" were called off: Cal.com tells of one."""
+    story = fold([local(**LINKED), calcom(), calcom("OBSERVED", 1000, received=1100, status="CANCELLED")], ASKS)
+    assert (story.record.status, story.record.deadline_at) == (SyncStatus.PENDING, at(1400))
+    answered(story.until(1401), "cancelled", 1402).until(2000)
+    assert [(flag.type, flag.verdict) for flag in story.flags] == [(FlagType.DATA_MISMATCH, "cancelled")]
