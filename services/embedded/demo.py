@@ -60,7 +60,6 @@ _SETTINGS: Final = {
     "RECONCAL_PROBE_INTERVAL_SECONDS": "0.5",
     "RECONCAL_STALL_GRACE_SECONDS": "1",
     "RECONCAL_COMPANIES_REFRESH_SECONDS": "0.5",
-    "RECONCAL_CALCOM_PRIVATE_ADDRESSES": "allow",  # the stand-in is on this machine
     "RECONCAL_LOG_LEVEL": "error",
     "RECONCAL_LOG_FORMAT": "text",
 }

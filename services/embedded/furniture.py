@@ -55,6 +55,9 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
     settings = replace(settings, kafka_bootstrap_servers=broker.result(), postgres_dsn=database.result())
     if "ingest_spool_dir" not in plan.given:
         settings = replace(settings, ingest_spool_dir=str(plan.data_dir / "spool"))
+    if "calcom_private_addresses" not in plan.given:
+        # Whoever runs all of it on a machine of his own chooses the addresses himself, that of his own Cal.com too.
+        settings = replace(settings, calcom_private_addresses="allow")
     if not settings.secret_key:
         settings = replace(settings, secret_key=state.ensure_key(plan.data_dir))
     if "smtp_host" not in plan.given:

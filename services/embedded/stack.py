@@ -85,6 +85,7 @@ _SHARED: Final = (
     "postgres_dsn",
     "ingest_public_url",
     "console_url",
+    "calcom_private_addresses",
 )
 
 

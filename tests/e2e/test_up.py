@@ -306,7 +306,6 @@ def test_a_record_waits_for_cal_com_and_a_question_under_way_holds_up_no_stop(
         tmp_path / "home",
         tmp_path / "data",
         RECONCAL_VERIFIER_PORT=f"{port}",
-        RECONCAL_CALCOM_PRIVATE_ADDRESSES="allow",
         RECONCAL_CALCOM_POLL_SECONDS="3600",
     )
     assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
