@@ -109,19 +109,20 @@ def set_(
     """Change a company; what is not given stays."""
     from services.companies import admin  # noqa: PLC0415
     from services.companies.model import Purpose  # noqa: PLC0415
+    from services.plumbing.clock import WallClock  # noqa: PLC0415
 
     changes = admin.Changes(**chosen_of(given), app_loaded_at=loaded_at(app_loaded))
     settings, key = database_settings(data_dir, config), secret_in(calcom_api_key_file)
 
-    async def change(connection: "Connection") -> "Company":
+    async def change(connection: "Connection") -> "tuple[list[Company], set[str]]":
         async with connection.transaction():
             company = await admin.set_company(connection, company_id, changes)
             if key is not None:
                 vault = await vault_of(settings, connection)
                 await rotate(connection, vault, company_id, Purpose.CALCOM_API_KEY, keep_old_seconds=0, given=key)
-            return company
+            return [company], await admin.having_keys(connection, WallClock().now())
 
-    show_companies([run(on(settings, change))], as_json=as_json)
+    show_companies(*run(on(settings, change)), as_json=as_json)
 
 
 @companies.command("list")
@@ -130,8 +131,12 @@ def set_(
 def list_(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """List the companies: with --json one object a line."""
     from services.companies import admin  # noqa: PLC0415
+    from services.plumbing.clock import WallClock  # noqa: PLC0415
 
-    show_companies(run(on(database_settings(data_dir, config), admin.list_companies)), as_json=as_json)
+    async def work(connection: "Connection") -> "tuple[list[Company], set[str]]":
+        return await admin.list_companies(connection), await admin.having_keys(connection, WallClock().now())
+
+    show_companies(*run(on(database_settings(data_dir, config), work)), as_json=as_json)
 
 
 @companies.command()

@@ -1,10 +1,11 @@
 """How companies are shown: what an operator has to enter elsewhere stands here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from schemas.rules import COMPARED
 from schemas.triggers import TRIGGERS
 from services.cli.output import line
 
@@ -14,31 +15,44 @@ if TYPE_CHECKING:
     from services.plumbing.settings import Settings
 
 
-def show_companies(found: "Sequence[Company]", *, as_json: bool) -> None:
-    """Print companies: a line of JSON each, or a table."""
+def show_companies(found: "Sequence[Company]", keyed: "Collection[str]", *, as_json: bool) -> None:
+    """Print companies: a line of JSON each, or a table. `keyed`: those whose Cal.com can be asked."""
     if as_json:
+        import msgspec  # noqa: PLC0415
+
         for company in found:
-            line(company)
+            line(msgspec.to_builtins(company) | {"has_calcom_api_key": company.company_id in keyed})
         return
     from services.cli.output import console, table  # noqa: PLC0415
 
     shown = table(
-        "Companies", "id", "name", "time zone", ">window", "unconfirmed", "unpaid", "compared", "by person", ">API wait"
+        "Companies", "id", "name", "time zone", ">window", "unconfirmed", "unpaid", "compared", "by person", "Cal.com"
     )
     for company in found:
-        settling = "" if company.settling_window_seconds is None else f" / {company.settling_window_seconds:g} s"
+        settling = "" if company.settling_window_seconds is None else f" / {_span(company.settling_window_seconds)}"
+        asked = (
+            f"asked, for {_span(company.verification_wait_seconds)}" if company.company_id in keyed else "no API key"
+        )
         shown.add_row(
             company.company_id,
             company.name,
             f"{company.time_zone} ({company.country})",
-            f"{company.window_seconds:g} s{settling}",
-            f"{company.unconfirmed_policy} after {company.unconfirmed_window_seconds:g} s",
-            f"{company.unpaid_policy} after {company.unpaid_window_seconds:g} s",
-            ", ".join(company.compared_fields),
+            f"{_span(company.window_seconds)}{settling}",
+            f"{company.unconfirmed_policy} after {_span(company.unconfirmed_window_seconds)}",
+            f"{company.unpaid_policy} after {_span(company.unpaid_window_seconds)}",
+            "all" if set(company.compared_fields) == set(COMPARED) else ", ".join(company.compared_fields),
             "yes" if company.match_by_attendee else "no",
-            f"{company.verification_wait_seconds:g} s",
+            asked,
         )
     console().print(shown if found else "No companies yet: `reconcal companies add` makes one.")
+
+
+def _span(seconds: float) -> str:
+    """Give a duration in the largest unit that it is a whole number of."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds > length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def show_added(added: "Added", settings: "Settings", *, as_json: bool) -> None:

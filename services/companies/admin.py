@@ -133,6 +133,12 @@ async def list_companies(conn: Conn) -> list[Company]:
     return [rows.company(row) for row in await conn.fetch(rows.COMPANIES)]
 
 
+async def having_keys(conn: Conn, now: datetime) -> set[str]:
+    """Give the companies that have a Cal.com API key that counts."""
+    found = await conn.fetch(_KEYED, Purpose.CALCOM_API_KEY.value, now)
+    return {row["company_id"] for row in found}
+
+
 async def remove_company(conn: Conn, company_id: str, now: datetime) -> None:
     """Remove a company: it leaves the register, its secrets are deleted, its history stays. Raises CompanyError."""
     async with conn.transaction():
@@ -249,6 +255,8 @@ async def _there(conn: Conn, company_id: str) -> Company:
     return rows.company(row)
 
 
+_KEYED: Final = """
+SELECT DISTINCT company_id FROM company_secrets WHERE purpose = $1 AND (expires_at IS NULL OR expires_at > $2)"""
 _ONE: Final = f"SELECT {rows.COLUMNS} FROM companies WHERE company_id = $1 AND removed_at IS NULL"  # noqa: S608
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -308,6 +309,25 @@ def test_the_command_line_sets_every_rule_and_shows_it(dsn: str) -> None:
     said = json.loads(call("set", "acme", "--settling-window-seconds", "0", "--match-by-attendee", "--json"))
     assert (expected | {"settling_window_seconds": None, "match_by_attendee": True}).items() <= said.items()
     assert json.loads(call("list", "--json")) == said
+
+
+def test_the_command_line_says_whose_cal_com_can_be_asked_and_shows_no_key(dsn: str, tmp_path: Path) -> None:
+    environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key(), "COLUMNS": "120"}
+    key = tmp_path / "key"
+    key.write_text("cal_live_sesame")
+
+    def call(*arguments: str) -> str:
+        called = CliRunner().invoke(main, ["companies", *arguments], env=environ, catch_exceptions=False)
+        assert called.exit_code == 0, called.output
+        return called.stdout
+
+    call("add", "acme", "--name", "Acme")
+    assert json.loads(call("list", "--json"))["has_calcom_api_key"] is False
+    assert "no API key" in call("list")
+    said = call("set", "acme", "--calcom-api-key-file", str(key), "--json")
+    assert json.loads(said)["has_calcom_api_key"] is True
+    assert "asked, for 4 h" in call("list")
+    assert "sesame" not in said + call("list") + call("list", "--json")
 
 
 def test_the_command_line_names_the_rule_that_it_refuses(dsn: str) -> None:
