@@ -1,3 +1,4 @@
+DROP INDEX command_outcomes_decided;
 DROP INDEX records_troubled;
 ALTER TABLE mails DROP COLUMN about, DROP COLUMN released_at;
 DROP TABLE calcom_turns, silent_webhooks, webhook_checks, sweeps, backfills, api_polls, api_budgets, verifications;

@@ -95,6 +95,8 @@ COMMENT ON COLUMN mails.released_at IS 'When it no longer had to wait for a sile
 UPDATE mails SET about = 'orphan'
 WHERE state = 'waiting' AND NOT resolution AND flag->>'kind' IN ('ORPHANED_LOCAL', 'ORPHANED_CALCOM');
 
+CREATE INDEX command_outcomes_decided ON command_outcomes (decided_at);
+
 CREATE TABLE webhook_checks (
   company_id text PRIMARY KEY,
   checked_at timestamptz NOT NULL,

@@ -32,6 +32,8 @@ from services.reconciler.worker import Worker
 
 GROUP = "reconciler"
 INCIDENT_OVER: Final = timedelta(days=7)
+#: Whoever sent a command waits for its outcome for minutes; every sweep leaves one for each record that it asks about.
+OUTCOME_OVER: Final = timedelta(days=30)
 
 
 class Reconciler:
@@ -128,11 +130,12 @@ class Reconciler:
             await pause(86_400, self._stop)
 
     async def _tidy(self, pool: Pool, doors: PostgresDoors) -> None:
-        """Forget, once an hour, doors that are gone for good and incidents that were not seen for a week."""
+        """Forget, once an hour, what is over for good: doors, incidents, outcomes of commands."""
         while not self._stop.is_set():
             now = self._clock.now()
             await doors.forget(now)
             await pool.execute("DELETE FROM incidents WHERE last_seen_at < $1", now - INCIDENT_OVER)
+            await pool.execute("DELETE FROM command_outcomes WHERE decided_at < $1", now - OUTCOME_OVER)
             await pause(3_600, self._stop)
 
 

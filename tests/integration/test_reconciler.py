@@ -259,3 +259,15 @@ async def _ends_by_itself(settings: Settings) -> None:
     async with running(settings) as service:
         assert service._serving is not None
         await service._serving
+
+
+async def test_outcomes_of_commands_are_forgotten_after_a_month(here: Settings) -> None:
+    """A sweep leaves one for every record that it asks about, four times a day."""
+    async with running(here, started=False) as service:
+        now = datetime.now(UTC)
+        for command_id, days in (("old", 31), ("young", 29)):
+            row = ("acme", command_id, UUID(int=1), True, "applied", 1, now - timedelta(days=days))
+            await service.pool.execute("INSERT INTO command_outcomes VALUES ($1, $2, $3, $4, $5, $6, $7)", *row)
+        service.start()
+        await service.comes("SELECT count(*) = $1 FROM command_outcomes", 1)
+        assert await service.pool.fetchval("SELECT command_id FROM command_outcomes") == "young"
