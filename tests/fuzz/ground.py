@@ -19,7 +19,7 @@ from services.reconciler.decode import Decoded, Ignored, Undecodable, decode
 from tests.fuzz import mutations as m
 from tests.support import builders as b
 from tests.support.doors import CALCOM, COMPANY, NOW, TOKEN, Doors
-from tests.support.history import Story
+from tests.support.history import POLICY, Story
 
 _CONTENT_TYPES: Final = (
     b"application/json",
@@ -38,6 +38,8 @@ _STRAIGHT: Final = (
     (topics.CALCOM_BOOKINGS, topics.TYPE_OBSERVATION, m.OBSERVATIONS),
     (topics.CALCOM_BOOKINGS, topics.TYPE_OBSERVATION, m.OBSERVATIONS),
     (topics.CALCOM_BOOKINGS, None, m.OBSERVATIONS),
+    (topics.CALCOM_BOOKINGS, topics.TYPE_CHECK, m.CHECKS),
+    (topics.CALCOM_BOOKINGS, topics.TYPE_CHECK, m.CHECKS),
     (topics.SYNC_COMMANDS, None, m.COMMANDS),
 )
 
@@ -165,7 +167,7 @@ class Ground:
         if self._folded % _STORY_EVENTS == 0:
             self._story.until(400_000)
             self._written(self._story.records)
-            self._story = Story()
+            self._story = Story(replace(POLICY, verify=self._chance.random() < 0.5))
 
     def _written(self, records: Iterable[Any]) -> None:
         """Write the rows as they would be stored: no text may be one that PostgreSQL cannot hold."""

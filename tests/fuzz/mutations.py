@@ -55,6 +55,13 @@ OBSERVATIONS: Final[list[Any]] = [
     b.observation(b.api_booking("uid-2", rescheduledFromUid="uid-1")),
     b.observation(b.api_booking(attendees=[b.api_seat("seat-1", "a@example.org"), b.api_seat("seat-2", "b@x.org")])),
 ]
+CHECKS: Final[list[Any]] = [
+    b.check(b.api_booking()),
+    b.check(b.api_booking(status="cancelled", rescheduledToUid="uid-2"), b.api_booking("uid-2"), verdict="moved"),
+    b.check(subject="b:uid-1", verdict="absent_once"),
+    b.check(subject="b:uid-1", verdict="absent", number=2, id="check-2", observed_at=b.z_ms(b.NOW + b.HALF_AN_HOUR)),
+    b.check(subject="b:uid-1#a@example.org", verdict="unknown", uid=None),
+]
 _LINKED: Final = b.appointment_event(calcom_booking_uid="uid-1", calcom_booking_id=4001, event_type_id=5150)
 APPOINTMENTS: Final[list[Any]] = [
     b.appointment_event(),
@@ -66,6 +73,8 @@ APPOINTMENTS: Final[list[Any]] = [
 COMMANDS: Final[list[Any]] = [
     {"type": "resolve", "id": "c-1", "record_id": "6f1b1c52-7c11-5c6e-9d52-0f4a1f0f7a01", "version": 1}
     | {"actor": "mia", "issued_at": "2026-03-02T10:00:00Z", "reason": "seen"},
+    {"type": "retry", "id": "c-2", "record_id": "6f1b1c52-7c11-5c6e-9d52-0f4a1f0f7a01", "version": 1}
+    | {"actor": "mia", "issued_at": "2026-03-02T10:00:00Z", "sweep": True},
 ]
 
 _TEXTS: Final = [

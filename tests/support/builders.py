@@ -297,6 +297,14 @@ def observation(booking: object, *, observed_at: datetime = NOW) -> Json:
     return {"type": "observation", "id": "obs-1", "observed_at": z_ms(observed_at), "booking": booking}
 
 
+def check(*bookings: object, subject: str = "a:4711", verdict: str = "found_equal", **over: Any) -> Json:
+    """Give what the verifier writes of a question that was answered."""
+    record_id = "6f1f3b0e-2a86-5a5e-9d6b-5d0d5f1f0c11"
+    told: Json = {"type": "check", "id": f"check-{record_id}-1", "observed_at": z_ms(NOW), "record_id": record_id}
+    told |= {"subject": subject, "number": 1, "verdict": verdict, "reason": verdict, "uid": "uid-1"}
+    return told | {"bookings": list(bookings)} | over
+
+
 def meeting_started(uid: str = "uid-1", *, booking_id: int = 4001, starts_at: datetime = STARTS_AT) -> Json:
     """Give the flat body of a meeting's start: the booking's row; `createdAt` is the booking's."""
     row: Json = {"triggerEvent": "MEETING_STARTED", "id": booking_id, "uid": uid, "status": "ACCEPTED"}

@@ -12,23 +12,10 @@ from services.reconciler.core.events import Checked, HeardBooking
 from services.reconciler.decode import Undecodable, decode
 from tests.support import builders as b
 
-RECORD: str = "6f1f3b0e-2a86-5a5e-9d6b-5d0d5f1f0c11"
-
 
 def checked(**over: Any) -> Envelope:
     """Give an envelope as the verifier writes it."""
-    body = {
-        "type": "check",
-        "id": f"check-{RECORD}-1",
-        "observed_at": b.z_ms(b.NOW),
-        "record_id": RECORD,
-        "subject": "a:4711",
-        "number": 1,
-        "verdict": "found_equal",
-        "reason": "equal",
-        "uid": "uid-1",
-        "bookings": [b.api_booking()],
-    } | over
+    body = b.check(b.api_booking(), reason="equal") | over
     return replace(b.observed(body), ce_type=topics.TYPE_CHECK)
 
 
