@@ -231,6 +231,20 @@ async def test_a_failure_is_an_incident_only_once_the_breaker_opens(town: Town) 
     assert "no answer within 10 s" in town.incidents.open["acme", Kind.UNREACHABLE]
 
 
+@pytest.mark.parametrize(("call", "goes_on"), [(ListWebhooks(), True), (U1, False)])
+async def test_a_key_that_may_not_look_at_webhooks_may_still_ask_for_bookings(
+    town: Town, call: Call, *, goes_on: bool
+) -> None:
+    """A 403 of the bookings is a key that is refused."""
+    town.cal.says(Unauthorised(status=403, detail="insufficient scope"))
+    said = await town.ask(call)
+    assert isinstance(said, Observed)
+    assert isinstance(said.answer, Unauthorised)
+    town.cal.says(FOUND)
+    assert isinstance(await town.ask(GetBooking("u2")), Observed) is goes_on
+    assert bool(town.incidents.open) is not goes_on
+
+
 async def test_a_company_whose_key_others_found_refused_is_told_likewise(town: Town) -> None:
     town.cal.says(REFUSED)
     await town.ask()

@@ -5,6 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -13,10 +14,10 @@ from schemas.verification import Priority
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.lifecycle import bounded
-from services.verifier.answers import Answer, Bookings, Failure
+from services.verifier.answers import Answer, Bookings, Failure, NotThere, Unauthorised
 from services.verifier.gate.budget import BREAKER, BUCKET, UNAUTHORISED, Grant, Lesson
 from services.verifier.gate.incidents import Trouble, refused, silent, trouble_of
-from services.verifier.ports import Account, Call, Client, CreateWebhook, NotNow, Observed, PatchWebhook
+from services.verifier.ports import Account, Call, Client, CreateWebhook, ListWebhooks, NotNow, Observed, PatchWebhook
 
 #: An answer is given again for so long.
 REUSE: Final = timedelta(minutes=5)
@@ -160,6 +161,9 @@ class CalcomGateway:
 
     async def _send(self, key: _Key, account: Account, grant: Grant, at: datetime) -> Observed | NotNow:
         answer = await self._client.send(account, key[1])
+        if _lacks_scope(key[1], answer):
+            await self._budgets.learn(account.budget_id, grant, NotThere())
+            return Observed(answer, at)
         lesson = await self._budgets.learn(account.budget_id, grant, answer)
         shut = lesson.budget.shut is not None
         _show(account, shut=shut)
@@ -172,6 +176,12 @@ class CalcomGateway:
             telemetry.calcom_not_now.labels(lesson.not_now.reason).inc()
             return lesson.not_now
         return Observed(answer, at)
+
+
+def _lacks_scope(call: Call, answer: Answer) -> bool:
+    """Tell whether a key may not look at webhooks: it may still ask for bookings, and nothing is wrong with it."""
+    about_webhooks = isinstance(call, ListWebhooks | CreateWebhook | PatchWebhook)
+    return about_webhooks and isinstance(answer, Unauthorised) and answer.status == HTTPStatus.FORBIDDEN
 
 
 def _show(account: Account, *, shut: bool) -> None:
