@@ -65,8 +65,9 @@ async def live_view(
         seen = await _at_rest(probe, pool, partitions, rest_seconds)
     finally:
         await probe.close()
-    envelopes = await read_all(settings, topics.INPUTS)
-    told = [msgspec.json.decode(e.body, type=Flag) for e in await read_all(settings, (topics.SYNC_FLAGS,))]
+    envelopes = seen.among(await read_all(settings, topics.INPUTS))
+    flags = seen.among(await read_all(settings, (topics.SYNC_FLAGS,)))
+    told = [msgspec.json.decode(envelope.body, type=Flag) for envelope in flags]
     return seen.view(envelopes, told, mails, await _policies(pool), partial(partition_of, partitions=partitions))
 
 
@@ -100,9 +101,14 @@ async def _read_to(reader: Reader, ends: Mapping[Position, int]) -> list[Envelop
 class _Seen:
     """The database as of one moment."""
 
-    def __init__(self, at: datetime, tables: dict[str, list[Row]]) -> None:
+    def __init__(self, at: datetime, tables: dict[str, list[Row]], ends: Mapping[Position, int]) -> None:
         self.at = at
         self.tables = tables
+        self.ends = ends
+
+    def among(self, envelopes: Iterable[Envelope]) -> list[Envelope]:
+        """Leave out what came since: a poll of Cal.com may tell of something at any time."""
+        return [one for one in envelopes if one.offset < self.ends[(one.topic, one.partition)]]
 
     def view(
         self,
@@ -145,7 +151,7 @@ async def _at_rest(probe: Probe, pool: Pool, partitions: int, seconds: float) ->
             undone.update(await _undone(connection, ends, at))
             tables = {name: await connection.fetch(query) for name, query in _TABLES.items()}
         moved = await probe.ends(topics.ALL, range(partitions)) != ends
-        return None if undone or moved else _Seen(at, tables)
+        return None if undone or moved else _Seen(at, tables, ends)
 
     try:
         return await until(look, seconds)
