@@ -308,7 +308,7 @@ def test_17_a_seat_whose_webhook_never_came_is_found_by_asking() -> None:
     story = fold([first, told, local(appointment="2", seconds=2, email="p2@example.com", **LINKED)], ASKS).until(400)
     (question,) = story.questions
     assert (question.subject, question.uid) == ("a:2", "A")
-    seen = {"status": "ACCEPTED", "received": 401}
+    seen: dict[str, Any] = {"status": "ACCEPTED", "received": 401}
     for who in ("p1", "p2"):
         email = f"{who}@example.com"
         story.tell(calcom("OBSERVED", 3, seat=email, seat_id=f"s-{who}", email=email, **seen))
