@@ -106,6 +106,10 @@ class Why(Struct, frozen=True, kw_only=True, omit_defaults=True):
     silent_doors: tuple[str, ...] = ()  # of doors that had fallen silent nobody could say what they still held
 
 
+#: The verdict where Cal.com was not asked, or did not answer in time.
+NOT_VERIFIED: Final = "not_verified"
+
+
 class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One decision for people. `id` is uuid5 of (company, record, kind, generation): it cannot exist twice.
 
@@ -121,7 +125,7 @@ class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int
     decided_at: datetime
     reason: str  # one sentence, English; pages and mails have their own words for `kind`
-    verdict: str  # a `Verdict`, or "not_verified" where Cal.com was not asked, or did not answer in time
+    verdict: str  # a `Verdict`, or NOT_VERIFIED
     deadline_at: datetime | None = None
     resolves: UUID | None = None
     resolved_by: str | None = None  # "auto", "merged" or the actor

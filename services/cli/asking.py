@@ -11,6 +11,7 @@ from msgspec import Struct
 from schemas import topics
 from schemas.commands import Retry
 from schemas.envelope import Delivery
+from services.cli.company_work import NO_API_KEY
 from services.cli.context import connected
 from services.cli.failures import Failure
 from services.plumbing.clock import WallClock
@@ -23,7 +24,7 @@ REFUSALS: Final = {
     "newer_version": "the record changes all the time; try again",
     "unknown_record": "there is no such record any more",
     "nothing_to_check": "nothing is the matter with it that Cal.com could say something about",
-    "no_api_key": "{company} has no Cal.com API key: `reconcal companies set {company} --calcom-api-key-file`",
+    "no_api_key": NO_API_KEY,
 }
 #: A record that moved between our look at it and the reconciler's is looked at again.
 _TRIES: Final = 3

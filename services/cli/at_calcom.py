@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from schemas.triggers import TRIGGERS
 from schemas.verification import Priority
+from services.cli.company_work import NO_API_KEY
 from services.cli.failures import Failure, Wrong
 from services.companies.model import Purpose
 from services.companies.register import Register
@@ -170,9 +171,7 @@ async def _known(pool: Pool, vault: Vault, company_id: str, clock: Clock) -> tup
         raise Wrong(f"there is no company {company_id!r}")
     account = Accounts(register, clock).of(company_id)
     if account is None:
-        raise NotAsked(
-            f"{company_id} has no Cal.com API key: `reconcal companies set {company_id} --calcom-api-key-file`"
-        )
+        raise NotAsked(NO_API_KEY.format(company=company_id))
     secrets = register.secrets(company_id, Purpose.CALCOM_WEBHOOK, clock.now())
     if not secrets:
         raise Wrong(f"{company_id} has no webhook secret: `reconcal companies rotate-secret {company_id}` makes one")

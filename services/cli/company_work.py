@@ -1,11 +1,12 @@
 """What the company commands share: a connection, and the key that secrets are kept under."""
 
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from services.cli.context import connected
-from services.cli.failures import Wrong
+from services.cli.failures import Failure, Wrong
 
 if TYPE_CHECKING:
     from services.companies.model import Purpose
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from services.plumbing.settings import Settings
 
 T = TypeVar("T")
+
+#: What is said where Cal.com was to be asked for a company that has no key; `company` is its id.
+NO_API_KEY: Final = "{company} has no Cal.com API key: `reconcal companies set {company} --calcom-api-key-file`"
+_HAS_KEY: Final = """
+SELECT EXISTS (SELECT FROM company_secrets s WHERE s.company_id = c.company_id AND purpose = 'calcom_api_key'
+  AND (expires_at IS NULL OR expires_at > $2))
+FROM companies c WHERE company_id = $1 AND removed_at IS NULL"""
+
+
+async def need_key(connection: "Connection", company_id: str, now: datetime) -> None:
+    """Refuse a company whose Cal.com cannot be asked. Raises Wrong when it is not there, Failure without a key."""
+    has_key = await connection.fetchval(_HAS_KEY, company_id, now)
+    if has_key is None:
+        raise Wrong(f"there is no company {company_id!r}")
+    if not has_key:
+        raise Failure(NO_API_KEY.format(company=company_id))
 
 
 def secret_in(path: Path | None) -> str | None:

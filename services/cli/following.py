@@ -11,8 +11,9 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from services.cli.company_work import need_key
 from services.cli.context import connected
-from services.cli.failures import Failure, Wrong
+from services.cli.failures import Failure
 from services.plumbing.clock import WallClock
 from services.plumbing.postgres import Connection
 from services.plumbing.settings import Settings
@@ -20,11 +21,6 @@ from services.plumbing.settings import Settings
 _LOOK_SECONDS: Final = 0.5
 #: Whoever runs the sweeps looks for new ones every two seconds.
 _TAKEN_UP_SECONDS: Final = 15.0
-
-_COMPANY: Final = """
-SELECT EXISTS (SELECT FROM company_secrets s WHERE s.company_id = c.company_id AND purpose = 'calcom_api_key'
-  AND (expires_at IS NULL OR expires_at > $2))
-FROM companies c WHERE company_id = $1 AND removed_at IS NULL"""
 
 #: One of a company is open at a time.
 _REQUEST: Final = """
@@ -79,13 +75,7 @@ async def sweep(
 
 async def _request(connection: Connection, company_id: str, days: int, actor: str) -> Followed:
     now = WallClock().now()
-    has_key = await connection.fetchval(_COMPANY, company_id, now)
-    if has_key is None:
-        raise Wrong(f"there is no company {company_id!r}")
-    if not has_key:
-        raise Failure(
-            f"{company_id} has no Cal.com API key: `reconcal companies set {company_id} --calcom-api-key-file`"
-        )
+    await need_key(connection, company_id, now)
     new = await connection.fetchval(_REQUEST, company_id, uuid4(), now, actor, now - timedelta(days=days))
     sweep_id = new or await connection.fetchval(_OPEN, company_id)
     if sweep_id is None:

@@ -7,8 +7,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from services.cli.company_work import need_key
 from services.cli.context import connected
-from services.cli.failures import Failure, Wrong
 from services.plumbing.clock import WallClock
 from services.plumbing.postgres import Connection
 from services.plumbing.settings import Settings
@@ -19,23 +19,12 @@ _LOOK_SECONDS: Final = 0.5
 #: A verifier looks for what was asked for every two seconds.
 _TAKEN_UP_SECONDS: Final = 15.0
 
-_COMPANY: Final = """
-SELECT EXISTS (SELECT FROM company_secrets s WHERE s.company_id = c.company_id AND purpose = 'calcom_api_key'
-  AND (expires_at IS NULL OR expires_at > $2))
-FROM companies c WHERE company_id = $1 AND removed_at IS NULL"""
-
 
 async def load(settings: Settings, company_id: str, days: int, *, seconds: float | None, quiet: bool) -> Backfill:
     """Ask for a backfill and follow it for `seconds` at most; None: not at all. Raises Failure without a key."""
     async with connected(settings) as connection:
         now = WallClock().now()
-        has_key = await connection.fetchval(_COMPANY, company_id, now)
-        if has_key is None:
-            raise Wrong(f"there is no company {company_id!r}")
-        if not has_key:
-            raise Failure(
-                f"{company_id} has no Cal.com API key: `reconcal companies set {company_id} --calcom-api-key-file`"
-            )
+        await need_key(connection, company_id, now)
         asked = await backfill.request(connection, company_id, days, now)
         if seconds is None:
             return asked

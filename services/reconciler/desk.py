@@ -14,6 +14,7 @@ from services.reconciler.core.decision import Cluster, Decision
 from services.reconciler.core.events import (
     CLOCK_AHEAD_MAX,
     CLOCK_BEHIND_MAX,
+    OBSERVED,
     Checked,
     Commanded,
     DeadlineReached,
@@ -27,7 +28,6 @@ from services.reconciler.core.keys import key_of_subject, keys_of_appointment, k
 from services.reconciler.core.matching import name_of
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
-from services.reconciler.decode.observations import TRIGGER as OBSERVED
 from services.reconciler.ports import Changes, ClusterRef, EventRow, Key, Loaded, RecordRef
 
 #: What came so much later than the window allows is noted as late.

@@ -22,25 +22,21 @@ def observation(company_id: str, row: Row, observed_at: datetime) -> Delivery:
     told = Observation(
         id=f"obs-{sha256(_canonical.encode(row)).hexdigest()[:32]}", observed_at=observed_at, booking=row
     )
+    return _delivery(company_id, TYPE_OBSERVATION, told, observed_at)
+
+
+def check(company_id: str, answered: Check, told_at: datetime) -> Delivery:
+    """Tell what came of a question; `told_at` is now: an answer that was reused is older."""
+    return _delivery(company_id, TYPE_CHECK, answered, told_at)
+
+
+def _delivery(company_id: str, ce_type: str, told: Check | Observation, at: datetime) -> Delivery:
     return Delivery(
         topic=CALCOM_BOOKINGS,
         company_id=company_id,
         ce_id=told.id,
         ce_source=SOURCE,
-        ce_type=TYPE_OBSERVATION,
-        received_at=observed_at,
+        ce_type=ce_type,
+        received_at=at,
         body=_encoder.encode(told),
-    )
-
-
-def check(company_id: str, answered: Check, told_at: datetime) -> Delivery:
-    """Tell what came of a question; `told_at` is now: an answer that was reused is older."""
-    return Delivery(
-        topic=CALCOM_BOOKINGS,
-        company_id=company_id,
-        ce_id=answered.id,
-        ce_source=SOURCE,
-        ce_type=TYPE_CHECK,
-        received_at=told_at,
-        body=_encoder.encode(answered),
     )

@@ -16,13 +16,13 @@ from aiokafka.errors import KafkaConnectionError
 from schemas.envelope import Delivery
 from schemas.observations import Check
 from schemas.topics import CALCOM_BOOKINGS, TYPE_CHECK
-from schemas.verification import Priority, Question
+from schemas.verification import QUESTIONS, Priority, Question
 from services.plumbing import postgres
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, load
 from services.verifier.answers import Answer, Bookings, NotThere, Unauthorised
 from services.verifier.checks.asking import Asker
-from services.verifier.checks.queue import CHANNEL, Leased, Queue, listen
+from services.verifier.checks.queue import Leased, Queue, listen
 from services.verifier.checks.worker import HUMANS, Worker
 from services.verifier.ports import Account, Call, GetBooking, NotNow, Observed
 from tests.support.builders import NOW, STARTS_AT, api_booking
@@ -56,7 +56,7 @@ async def put(pool: Pool, *questions: Question) -> None:
         body = msgspec.json.encode(one).decode()
         place = (one.company_id, one.record_id, one.number, _NUMBERS[one.priority], one.starts_at, one.not_before)
         await pool.execute(_PUT, *place, body)
-    await pool.execute(f"NOTIFY {CHANNEL}")
+    await pool.execute(f"NOTIFY {QUESTIONS}")
 
 
 async def take(queue: Queue, now: datetime = NOW, **over: Any) -> Leased | None:

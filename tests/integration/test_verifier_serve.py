@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from schemas import topics
 from schemas.observations import Check
-from schemas.verification import Priority, Question, Verdict
+from schemas.verification import QUESTIONS, Priority, Question, Verdict
 from services.companies import admin
 from services.companies.admin import NewCompany
 from services.embedded.broker import EmbeddedBroker
@@ -27,7 +27,6 @@ from services.plumbing import health
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings, SettingsError
 from services.verifier import main
-from services.verifier.checks.queue import CHANNEL
 from tests.support.calcom import KEY, NORA, running_calcom
 from tests.support.live_view import read_all
 from tests.support.stand import stand
@@ -93,7 +92,7 @@ async def ask(settings: Settings, number: int, uid: str, **over: Any) -> None:
     """Queue a question as the reconciler does."""
     connection = await asyncpg.connect(settings.postgres_dsn)
     await connection.execute(_PUT, *row(question(number, uid, **over)))
-    await connection.execute(f"NOTIFY {CHANNEL}")
+    await connection.execute(f"NOTIFY {QUESTIONS}")
     await connection.close()
 
 

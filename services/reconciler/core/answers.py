@@ -95,9 +95,9 @@ def judge(answers: Sequence[Answer], after: datetime) -> Judgement | None:
                 missed_at = one.observed_at
             elif one.observed_at - missed_at >= _APART:
                 settled = Judgement(one)
-        elif settled is None or settled.unknown:
+        elif settled is None:
             unknown += 1
-            if settled is None and unknown > len(RETRY_SECONDS):
+            if unknown > len(RETRY_SECONDS):
                 settled = Judgement(one)
     return settled
 

@@ -2,13 +2,12 @@
 
 from msgspec.structs import replace
 
-from schemas.flags import Flag, Why
+from schemas.flags import NOT_VERIFIED, Flag, Why
 from schemas.verification import Priority
 from services.reconciler.core.answers import Judgement
 from services.reconciler.core.decision import Cluster, Decision
 from services.reconciler.core.effects import (
     FLAG_OF,
-    NOT_VERIFIED,
     REASONS,
     STATUS_OF,
     Questions,

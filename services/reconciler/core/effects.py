@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from schemas.commands import CommandOutcome
-from schemas.flags import Flag, FlagType, Kind, SyncStatus, Why
+from schemas.flags import NOT_VERIFIED, Flag, FlagType, Kind, SyncStatus, Why
 from schemas.verification import Question
 from services.reconciler.core.answers import Judgement
 from services.reconciler.core.decision import Cluster, Decision, Transition
@@ -15,7 +15,6 @@ from services.reconciler.core.matching import Rule, name_of
 from services.reconciler.core.record import Finding, OpenFlag, Record, flag_id
 from services.reconciler.core.sides import appointment_facts, booking_facts
 
-NOT_VERIFIED: Final = "not_verified"
 #: The cause of what changes because the company's rules did.
 POLICY: Final = "policy"
 #: The note on what an answer of the API mended.

@@ -30,7 +30,6 @@ from services.reconciler.decode.people import ATTENDEES_MAX, api_attendee, seat_
 from services.reconciler.decode.triggers import RANK_OF_STATUS
 from services.reconciler.decode.values import in_plain_words, not_json, require_storable, utc
 
-TRIGGER: Final = OBSERVED
 #: One envelope is one booking; an event with more seats than this is none of an appointment.
 SEATS_MAX: Final = 1000
 _WRONG_VERSION: Final = (
@@ -99,7 +98,7 @@ def _whole(booking: Object, event_id: str, observed_at: datetime) -> BookingEven
     kind = number(an_object(booking.get("eventType")).get("id"))
     return BookingEvent(
         event_id=event_id,
-        trigger=TRIGGER,
+        trigger=OBSERVED,
         occurred_at=readable_moment(booking, "updatedAt") or readable_moment(booking, "createdAt") or observed_at,
         uid=named,
         status=status_word(booking.get("status")),

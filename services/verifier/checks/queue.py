@@ -14,13 +14,11 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from schemas.verification import Question
+from schemas.verification import QUESTIONS, Question
 from services.plumbing.lifecycle import bounded
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings
 
-#: The reconciler's `NOTIFY` after it has queued questions.
-CHANNEL: Final = "reconcal_verifications"
 #: A connection that died in silence is noticed within this time; what it missed is found by looking, all the while.
 _ALIVE_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = 5.0
@@ -115,7 +113,7 @@ async def listen(settings: Settings, heard: asyncio.Event, stop: asyncio.Event) 
         server_settings={"application_name": "reconcal-verifier-ear"},
     )
     try:
-        await connection.add_listener(CHANNEL, lambda *_: heard.set())
+        await connection.add_listener(QUESTIONS, lambda *_: heard.set())
         heard.set()  # what came while nobody listened
         while not stop.is_set():
             await asyncio.wait([waiting := asyncio.ensure_future(stop.wait())], timeout=_ALIVE_SECONDS)

@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.flags import Flag, FlagType, Kind, Why, company_flag_id, company_record_id
+from schemas.flags import NOT_VERIFIED, Flag, FlagType, Kind, Why, company_flag_id, company_record_id
 from schemas.triggers import TRIGGERS
 from services.verifier.answers import Webhook
 
 #: Polls that are looked at for bookings that no webhook told of.
 RECENT: Final = timedelta(hours=1)
 _LEAST_UNSEEN: Final = 3
-_NOT_VERIFIED: Final = "not_verified"
 
 
 class State(StrEnum):
@@ -209,7 +208,7 @@ def _flag(company_id: str, generation: int, kind: FlagType, looked: Looked, now:
         generation=generation,
         decided_at=now,
         reason=looked.detail,
-        verdict=_NOT_VERIFIED,
+        verdict=NOT_VERIFIED,
         resolves=raised if over else None,
         resolved_by="auto" if over else None,
         why=Why(note=looked.state.value),
