@@ -114,6 +114,14 @@ schemas: setup ## Make the examples, schemas/json, asyncapi.yaml and openapi.jso
 reference: setup ## Make docs/reference anew from the code
 	@$(PY) -m tests.support.reference
 
+.PHONY: catalogue
+catalogue: setup ## Bring the German catalogue up to date with what is marked in code and templates
+	@$(PY) -m tests.support.catalogue
+
+.PHONY: look
+look: setup ## Draw all mails in both languages into .look/, with pictures where there is a Chromium
+	@$(PY) -m tests.look.mails .look/mails
+
 .PHONY: lock
 lock: setup ## Resolve the requirements, with hashes; pins stay unless ARGS=--upgrade
 	@$(UV_COMPILE) $(ARGS) pyproject.toml --extra embedded --extra dev -o requirements/dev.txt
@@ -122,6 +130,6 @@ lock: setup ## Resolve the requirements, with hashes; pins stay unless ARGS=--up
 	@echo hatchling | $(UV_COMPILE) -c requirements/dev.txt --no-annotate - -o requirements/build.txt
 
 .PHONY: clean
-clean: ## Remove what was made here: the environment, caches, Kafka
-	@rm -rf $(VENV) .kafka .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove what was made here: the environment, caches, Kafka, Mailpit
+	@rm -rf $(VENV) .kafka .mailpit .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,7 +29,31 @@ class Kind(StrEnum):
     DATA_MISMATCH = "DATA_MISMATCH"
     VERIFICATION_ERROR = "VERIFICATION_ERROR"
     AMBIGUOUS_MATCH = "AMBIGUOUS_MATCH"
-    WEBHOOK_SILENT = "WEBHOOK_SILENT"  # of a company, never of a record
+    # of a company as a whole, never of a record
+    WEBHOOK_SILENT = "WEBHOOK_SILENT"
+    CALCOM_INCIDENT = "CALCOM_INCIDENT"  # its API cannot be asked; `why.note` is the incident's kind
+    ORPHANS_A_DAY = "ORPHANS_A_DAY"  # a threshold, like the next three; `measured` has the figures
+    FAILED_CHECKS_AN_HOUR = "FAILED_CHECKS_AN_HOUR"
+    WAITING_FOR_REVIEW = "WAITING_FOR_REVIEW"
+    SYNC_SUCCESS = "SYNC_SUCCESS"
+    ENDPOINT_OFF = "ENDPOINT_OFF"  # the notifier's own, on no topic: a webhook of the company's was switched off
+
+
+#: Kinds that are about records.
+RECORD_KINDS: Final = (
+    Kind.ORPHANED_LOCAL,
+    Kind.ORPHANED_CALCOM,
+    Kind.DATA_MISMATCH,
+    Kind.VERIFICATION_ERROR,
+    Kind.AMBIGUOUS_MATCH,
+)
+#: Kinds that are thresholds crossed.
+THRESHOLDS: Final = (
+    Kind.ORPHANS_A_DAY,
+    Kind.FAILED_CHECKS_AN_HOUR,
+    Kind.WAITING_FOR_REVIEW,
+    Kind.SYNC_SUCCESS,
+)
 
 
 class FlagType(StrEnum):
@@ -43,6 +67,8 @@ class FlagType(StrEnum):
     RESOLVED = "sync.resolved"
     WEBHOOK_SILENT = "sync.webhook_silent"
     THRESHOLD = "sync.threshold"
+    CALCOM_INCIDENT = "sync.calcom_incident"
+    ENDPOINT_OFF = "sync.endpoint_off"  # on no topic
 
 
 class Inconsistency(Struct, frozen=True):
@@ -106,6 +132,14 @@ class Why(Struct, frozen=True, kw_only=True, omit_defaults=True):
     silent_doors: tuple[str, ...] = ()  # of doors that had fallen silent nobody could say what they still held
 
 
+class Measured(Struct, frozen=True, kw_only=True):
+    """What crossed a threshold: per cent for SYNC_SUCCESS, else a count; over the last `window_seconds`, if given."""
+
+    value: float
+    limit: float
+    window_seconds: float | None = None
+
+
 #: The verdict where Cal.com was not asked, or did not answer in time.
 NOT_VERIFIED: Final = "not_verified"
 
@@ -133,6 +167,7 @@ class Flag(Struct, frozen=True, kw_only=True, omit_defaults=True):
     booking: BookingFacts | None = None
     inconsistencies: tuple[Inconsistency, ...] = ()
     why: Why = Why()
+    measured: Measured | None = None  # of a threshold
 
 
 #: The namespace of all ids that are made of names.
@@ -147,3 +182,38 @@ def company_record_id(company_id: str) -> UUID:
 def company_flag_id(company_id: str, kind: str, generation: int) -> UUID:
     """Make the id of a flag about a company, as those about records are made; "resolved:" + kind ends it."""
     return uuid5(IDS, f"flag\0{company_id}\0{company_record_id(company_id)}\0{kind}\0{generation}")
+
+
+def company_flag(
+    company_id: str,
+    kind: Kind,
+    generation: int,
+    type_: FlagType,
+    at: datetime,
+    *,
+    reason: str,
+    why: Why = Why(),
+    measured: Measured | None = None,
+) -> Flag:
+    """Make a flag about a company as a whole; of type RESOLVED the end of the one of the same kind and generation.
+
+    `why.cause` tells those apart of which a company may have several.
+    """
+    known = kind.value if why.cause is None else f"{kind.value}:{why.cause}"
+    raised = company_flag_id(company_id, known, generation)
+    over = type_ is FlagType.RESOLVED
+    return Flag(
+        id=company_flag_id(company_id, f"resolved:{known}", generation) if over else raised,
+        type=type_,
+        company_id=company_id,
+        record_id=company_record_id(company_id),
+        kind=kind,
+        generation=generation,
+        decided_at=at,
+        reason=reason,
+        verdict=NOT_VERIFIED,
+        resolves=raised if over else None,
+        resolved_by="auto" if over else None,
+        why=why,
+        measured=measured,
+    )

@@ -2,8 +2,9 @@
 
 import secrets as random
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,6 +18,8 @@ from services.plumbing.postgres import Connection
 from services.plumbing.secrets import Vault
 
 Conn: TypeAlias = "Connection | asyncpg.Connection[Any]"
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class NewContact(Struct, frozen=True, kw_only=True):
@@ -25,6 +28,25 @@ class NewContact(Struct, frozen=True, kw_only=True):
     person: str
     role: str = "admin"
     language: str = "en"
+
+
+class ContactChanges(Struct, frozen=True, kw_only=True):
+    """What is to change of a contact; what is UNSET stays.
+
+    `daily_at`: `08:00`, on the company's clock. `mute`, `unmute`: kinds of flags to mail no more, or again.
+    `deliver_again`: mail to the address was refused for good, and somebody has mended that. `email`: another address,
+    which takes mail until it refuses some; links in mails to the old one end.
+    """
+
+    name: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    language: str | UnsetType = UNSET
+    delivery: str | UnsetType = UNSET
+    daily_at: str | UnsetType = UNSET
+    mute: tuple[str, ...] = ()
+    unmute: tuple[str, ...] = ()
+    deliver_again: bool = False
 
 
 class NewCompany(Struct, frozen=True, kw_only=True):
@@ -44,6 +66,14 @@ class NewCompany(Struct, frozen=True, kw_only=True):
     match_by_attendee: bool = True
     calcom_base_url: str = "https://api.cal.com/v2"
     verification_wait_seconds: float = 14_400.0
+    group_wait_seconds: float = 30.0
+    group_interval_seconds: float = 300.0
+    reminder_seconds: float = 14_400.0
+    urgent_within_seconds: float = 7_200.0
+    orphans_per_day_max: int = 5
+    failed_checks_per_hour_max: int = 10
+    waiting_for_review_max: int = 20
+    sync_success_min_percent: float = 95.0
     history_began_at: datetime | None = None
     app_loaded_at: datetime | None = None
     calcom_loaded_at: datetime | None = None
@@ -70,6 +100,14 @@ class Changes(Struct, frozen=True, kw_only=True, omit_defaults=True):
     match_by_attendee: bool | UnsetType = UNSET
     calcom_base_url: str | UnsetType = UNSET
     verification_wait_seconds: float | UnsetType = UNSET
+    group_wait_seconds: float | UnsetType = UNSET
+    group_interval_seconds: float | UnsetType = UNSET
+    reminder_seconds: float | UnsetType = UNSET
+    urgent_within_seconds: float | UnsetType = UNSET
+    orphans_per_day_max: int | UnsetType = UNSET
+    failed_checks_per_hour_max: int | UnsetType = UNSET
+    waiting_for_review_max: int | UnsetType = UNSET
+    sync_success_min_percent: float | UnsetType = UNSET
     history_began_at: datetime | UnsetType | None = UNSET
     app_loaded_at: datetime | UnsetType | None = UNSET
     calcom_loaded_at: datetime | UnsetType | None = UNSET
@@ -133,6 +171,11 @@ async def list_companies(conn: Conn) -> list[Company]:
     return [rows.company(row) for row in await conn.fetch(rows.COMPANIES)]
 
 
+async def get_company(conn: Conn, company_id: str) -> Company:
+    """Give a company. Raises CompanyError."""
+    return await _there(conn, company_id)
+
+
 async def having_keys(conn: Conn, now: datetime) -> set[str]:
     """Give the companies that have a Cal.com API key that counts."""
     found = await conn.fetch(_KEYED, Purpose.CALCOM_API_KEY.value, now)
@@ -140,10 +183,14 @@ async def having_keys(conn: Conn, now: datetime) -> set[str]:
 
 
 async def remove_company(conn: Conn, company_id: str, now: datetime) -> None:
-    """Remove a company: it leaves the register, its secrets are deleted, its history stays. Raises CompanyError."""
+    """Remove a company: it leaves the register, its history stays. Raises CompanyError.
+
+    Its secrets are deleted, addresses of endpoints among them; and what there was still to tell.
+    """
     async with conn.transaction():
         await _there(conn, company_id)
-        await conn.execute("DELETE FROM company_secrets WHERE company_id = $1", company_id)
+        for table in _REMOVED:
+            await conn.execute(f"DELETE FROM {table} WHERE company_id = $1", company_id)  # noqa: S608 - constants
         await conn.execute("UPDATE companies SET removed_at = $2 WHERE company_id = $1", company_id, now)
 
 
@@ -179,6 +226,14 @@ async def list_contacts(conn: Conn, company_id: str) -> list[Contact]:
     return [rows.contact(row) for row in await conn.fetch(_CONTACTS, company_id)]
 
 
+async def get_contact(conn: Conn, company_id: str, email: str) -> Contact:
+    """Give the person who has this address. Raises CompanyError."""
+    for contact in await list_contacts(conn, company_id):
+        if contact.email.lower() == email.lower():
+            return contact
+    raise _nobody(company_id, email)
+
+
 async def add_contact(conn: Conn, company_id: str, new: NewContact) -> Contact:
     """Add a person. Raises CompanyError."""
     async with conn.transaction():
@@ -186,11 +241,43 @@ async def add_contact(conn: Conn, company_id: str, new: NewContact) -> Contact:
         return await _insert_contact(conn, company_id, new)
 
 
+async def set_contact(conn: Conn, company_id: str, email: str, changes: ContactChanges) -> Contact:
+    """Change a person, whom their address names; gives them as they are then. Raises CompanyError."""
+    new_email = _if_given(changes.email, checks.email)
+    given = (
+        _if_given(changes.name, checks.name),
+        _if_given(changes.role, checks.role),
+        _if_given(changes.language, checks.language),
+        _if_given(changes.delivery, checks.delivery),
+        _if_given(changes.daily_at, checks.time_of_day),
+        checks.kinds(changes.mute, "mute"),
+        checks.kinds(changes.unmute, "unmute"),
+    )
+    if both := sorted({*given[-2]} & {*given[-1]}):
+        raise CompanyError(f"mute: {both[0]} cannot be muted and unmuted at once")
+    async with conn.transaction():
+        await _there(conn, company_id)
+        if new_email is not None and new_email.lower() != email.lower():
+            await _check_free(conn, company_id, new_email)
+        row = await conn.fetchrow(_SET_CONTACT, company_id, email, *given, changes.deliver_again, new_email)
+    if row is None:
+        raise _nobody(company_id, email)
+    return rows.contact(row)
+
+
 async def remove_contact(conn: Conn, company_id: str, email: str) -> None:
     """Remove a person. Raises CompanyError."""
     await _there(conn, company_id)
     if await conn.execute(_DELETE_CONTACT, company_id, email) == "DELETE 0":
-        raise CompanyError(f"contact: {company_id} has nobody of the address {email!r}")
+        raise _nobody(company_id, email)
+
+
+def _nobody(company_id: str, email: str) -> CompanyError:
+    return CompanyError(f"contact: {company_id} has nobody of the address {email!r}")
+
+
+def _if_given(value: T | UnsetType, check: Callable[[T], R]) -> R | None:
+    return None if isinstance(value, UnsetType) else check(value)
 
 
 def _secrets(new: NewCompany) -> dict[Purpose, str]:
@@ -218,6 +305,14 @@ def _checked(new: NewCompany | Company) -> Company:
         match_by_attendee=new.match_by_attendee,
         calcom_base_url=checks.base_url(new.calcom_base_url),
         verification_wait_seconds=checks.seconds(new.verification_wait_seconds, "verification_wait_seconds"),
+        group_wait_seconds=checks.seconds(new.group_wait_seconds, "group_wait_seconds", or_none=True),
+        group_interval_seconds=checks.seconds(new.group_interval_seconds, "group_interval_seconds"),
+        reminder_seconds=checks.seconds(new.reminder_seconds, "reminder_seconds"),
+        urgent_within_seconds=checks.seconds(new.urgent_within_seconds, "urgent_within_seconds", or_none=True),
+        orphans_per_day_max=checks.count(new.orphans_per_day_max, "orphans_per_day_max"),
+        failed_checks_per_hour_max=checks.count(new.failed_checks_per_hour_max, "failed_checks_per_hour_max"),
+        waiting_for_review_max=checks.count(new.waiting_for_review_max, "waiting_for_review_max"),
+        sync_success_min_percent=checks.percent(new.sync_success_min_percent, "sync_success_min_percent"),
         history_began_at=checks.moment(new.history_began_at, "history_began_at"),
         app_loaded_at=checks.moment(new.app_loaded_at, "app_loaded_at"),
         calcom_loaded_at=checks.moment(new.calcom_loaded_at, "calcom_loaded_at"),
@@ -227,6 +322,8 @@ def _checked(new: NewCompany | Company) -> Company:
 _VALUES: Final = ", ".join(f"${number}" for number, _ in enumerate(Company.__struct_fields__, 1))
 _INSERT: Final = f"INSERT INTO companies ({rows.COLUMNS}) VALUES ({_VALUES})"  # noqa: S608 - a program's constants
 _UPDATE: Final = f"UPDATE companies SET ({rows.COLUMNS}) = ROW ({_VALUES}) WHERE company_id = $1"  # noqa: S608
+#: What goes with a company, in the order in which others lock it.
+_REMOVED: Final = ("company_secrets", "endpoints", "endpoint_messages", "alerts", "notify_turns")
 _RETIRE: Final = """
 UPDATE company_secrets SET expires_at = $3
 WHERE company_id = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"""
@@ -235,9 +332,22 @@ SELECT count(*) FROM company_secrets
 WHERE company_id = $1 AND purpose = $2 AND (expires_at IS NULL OR expires_at > $3)"""
 _HAS_CONTACT: Final = "SELECT 1 FROM contacts WHERE company_id = $1 AND lower(email) = lower($2)"
 _DELETE_CONTACT: Final = "DELETE FROM contacts WHERE company_id = $1 AND lower(email) = lower($2)"
-_CONTACTS: Final = """
-SELECT contact_id, name, email, role, language, suppressed_at FROM contacts
-WHERE company_id = $1 ORDER BY created_at, contact_id"""
+_CONTACT_COLUMNS: Final = """
+contact_id, name, email, role, language, suppressed_at, suppressed_reason, delivery, daily_at, muted_kinds"""
+_CONTACTS: Final = f"""
+SELECT {_CONTACT_COLUMNS} FROM contacts WHERE company_id = $1 ORDER BY created_at, contact_id"""  # noqa: S608 - constants
+_SET_CONTACT: Final = f"""
+UPDATE contacts SET name = coalesce($3::text, name), role = coalesce($4::text, role),
+  language = coalesce($5::text, language), delivery = coalesce($6::text, delivery),
+  daily_at = coalesce($7::time, daily_at),
+  muted_kinds = ARRAY(
+    SELECT DISTINCT k FROM unnest(muted_kinds || $8::text[]) AS k WHERE k <> ALL($9::text[]) ORDER BY k),
+  email = coalesce($11::text, email),
+  suppressed_at = CASE WHEN $10 OR email <> $11 THEN NULL ELSE suppressed_at END,
+  suppressed_reason = CASE WHEN $10 OR email <> $11 THEN NULL ELSE suppressed_reason END,
+  preferences_token = CASE WHEN email <> $11 THEN gen_random_uuid() ELSE preferences_token END
+WHERE company_id = $1 AND lower(email) = lower($2)
+RETURNING {_CONTACT_COLUMNS}"""  # noqa: S608 - constants
 
 
 async def _insert(conn: Conn, company: Company) -> None:
@@ -270,12 +380,16 @@ async def _put_secret(conn: Conn, vault: Vault, company_id: str, purpose: Purpos
     )
 
 
+async def _check_free(conn: Conn, company_id: str, email: str) -> None:
+    if await conn.fetchval(_HAS_CONTACT, company_id, email):
+        raise CompanyError(f"contact: {company_id} has {email} already")
+
+
 async def _insert_contact(conn: Conn, company_id: str, new: NewContact) -> Contact:
     name, email = checks.person(new.person)
     contact_id: UUID = uuid4()
     role, language = checks.role(new.role), checks.language(new.language)
-    if await conn.fetchval(_HAS_CONTACT, company_id, email):
-        raise CompanyError(f"contact: {company_id} has {email} already")
+    await _check_free(conn, company_id, email)
     await conn.execute(
         "INSERT INTO contacts (company_id, contact_id, name, email, role, language) VALUES ($1, $2, $3, $4, $5, $6)",
         company_id,

@@ -4,7 +4,8 @@ import base64
 import binascii
 import math
 import re
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, time
 from email.utils import getaddresses
 from importlib import resources
 from typing import Final
@@ -13,14 +14,19 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 
+from schemas.flags import Kind
 from schemas.rules import COMPARED, Waiting
-from services.companies.model import Language, Purpose, Role
+from services.companies.model import Delivery, Language, Purpose, Role
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_EMAIL: Final = re.compile(r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_LOCAL: Final = re.compile(r"(?=.{1,64}$)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _LEAST_CHARACTERS: Final = 8
 _LEAST_BYTES: Final = 16
 _LONGEST_WINDOW_SECONDS: Final = 366 * 86400
+_LARGEST_COUNT: Final = 1_000_000
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
 #: Of a zone that has no country, such as UTC, or those that are named after a clock instead of a place.
@@ -97,10 +103,27 @@ def compared(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(one for one in COMPARED if one in given)
 
 
-def seconds(given: float, field: str) -> float:
-    """Check a window."""
+def seconds(given: float, field: str, *, or_none: bool = False) -> float:
+    """Check a window; `or_none`: it may be 0."""
+    if or_none and given == 0:
+        return 0.0
     if not math.isfinite(given) or not 0 < given <= _LONGEST_WINDOW_SECONDS:
-        raise CompanyError(f"{field}: more than 0 and at most {_LONGEST_WINDOW_SECONDS} seconds are wanted")
+        least = "0" if or_none else "more than 0"
+        raise CompanyError(f"{field}: {least} and at most {_LONGEST_WINDOW_SECONDS} seconds are wanted")
+    return float(given)
+
+
+def count(given: int, field: str) -> int:
+    """Check how many of something are still in order."""
+    if not 0 <= given <= _LARGEST_COUNT:
+        raise CompanyError(f"{field}: 0 to {_LARGEST_COUNT} is wanted")
+    return given
+
+
+def percent(given: float, field: str) -> float:
+    """Check a share."""
+    if not math.isfinite(given) or not 0 <= given <= 100:  # noqa: PLR2004 - per cent
+        raise CompanyError(f"{field}: 0 to 100 is wanted")
     return float(given)
 
 
@@ -144,23 +167,58 @@ def language(given: str) -> Language:
         raise CompanyError(f"language: {given!r} is none of {', '.join(Language)}") from None
 
 
+def delivery(given: str) -> Delivery:
+    """Check when a contact is mailed."""
+    try:
+        return Delivery(given)
+    except ValueError:
+        raise CompanyError(f"delivery: {given!r} is none of {', '.join(Delivery)}") from None
+
+
+def time_of_day(given: str) -> time:
+    """Check when on the company's clock a daily digest is mailed."""
+    if not _TIME_OF_DAY.fullmatch(given):
+        raise CompanyError(f"daily_at: {given!r} is not a time of day like 08:00")
+    return time.fromisoformat(given)
+
+
+def kinds(given: Iterable[str], field: str) -> list[str]:
+    """Check kinds of flags, in whatever case, and give each once."""
+    wanted = {one.strip().upper().replace("-", "_") for one in given}
+    if unknown := sorted(wanted - {*Kind}):
+        raise CompanyError(f"{field}: {unknown[0]!r} is none of {', '.join(Kind)}")
+    return sorted(wanted)
+
+
 def email(given: str) -> str:
     """Check an address; the domain may be localhost, else it has a dot, in ASCII (xn--... where it is not)."""
-    domain = given.rpartition("@")[2]
-    if len(given) > _LONGEST_EMAIL or not given.isascii() or not _EMAIL.fullmatch(given):
-        raise CompanyError(f"email: {given!r} is not an e-mail address")
-    if "." not in domain and domain != "localhost":
+    local, _, domain = given.rpartition("@")
+    if len(given) > _LONGEST_EMAIL or not _LOCAL.fullmatch(local):
+        raise CompanyError(f"email: {given!r} is not an e-mail address like mia@example.com")
+    if not domain.isascii() and (spelled := _in_ascii(domain)):
+        raise CompanyError(f"email: the domain of {given!r} is wanted as mail servers spell it: {local}@{spelled}")
+    if not _DOMAIN.fullmatch(domain):
+        raise CompanyError(f"email: {given!r} is not an e-mail address like mia@example.com")
+    if domain != "localhost" and ("." not in domain or domain.rpartition(".")[2].isdigit()):
         raise CompanyError(f"email: {given!r} has no complete domain")
     return given
+
+
+def _in_ascii(domain: str) -> str | None:
+    try:
+        spelled = domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+    return spelled if _DOMAIN.fullmatch(spelled) else None
 
 
 def person(given: str) -> tuple[str, str]:
     """Read `Mia Muster <mia@example.com>`; gives name and e-mail, the e-mail as name where there is none."""
     found = getaddresses([given])
-    if len(found) != 1 or not given.isprintable():
+    if len(found) != 1 or not found[0][1] or not given.isprintable():
         raise CompanyError(f"contact: one person like 'Mia Muster <mia@example.com>' is wanted, not {given!r}")
     text, address = found[0]
-    return name(text or address, "contact"), email(address)
+    return name(text, "contact") if text else email(address), email(address)
 
 
 def secret(given: str, purpose: Purpose) -> str:
@@ -170,17 +228,20 @@ def secret(given: str, purpose: Purpose) -> str:
     if not given.isprintable() or given != given.strip():
         raise CompanyError(f"{purpose}: blanks around it or characters that cannot be printed")
     if purpose is Purpose.APP_WEBHOOK:
-        _standard(given)
+        signing_secret(given, purpose, least_bytes=_LEAST_BYTES)
     elif purpose is not Purpose.CALCOM_WEBHOOK and (not given.isascii() or " " in given):
         raise CompanyError(f"{purpose}: it travels in a header: ASCII without blanks is wanted")
     return given
 
 
-def _standard(given: str) -> None:
+def signing_secret(given: str, field: str, *, least_bytes: int, most_bytes: int | None = None) -> str:
+    """Check a secret of Standard Webhooks, whose key is so long. The reason never tells it."""
     prefix, _, text = given.partition("_")
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if prefix != "whsec" or len(key) < _LEAST_BYTES:
-        raise CompanyError(f"app_webhook: whsec_ and the base64 of at least {_LEAST_BYTES} bytes are wanted")
+    if prefix != "whsec" or not least_bytes <= len(key) <= (most_bytes or len(key)):
+        span = f"{least_bytes} to {most_bytes}" if most_bytes else f"at least {least_bytes}"
+        raise CompanyError(f"{field}: whsec_ and the base64 of {span} bytes are wanted")
+    return given

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct, convert
 
-from services.companies.model import Company, Contact, Language, Purpose, Role
+from services.companies.model import Company, Contact, Delivery, Language, Purpose, Role
 from services.plumbing.postgres import Pool
 
 _COUNTER: Final = "SELECT value FROM change_counters WHERE name = 'companies'"
@@ -18,7 +18,8 @@ SELECT company_id, secret_id, purpose, ciphertext, expires_at
 FROM company_secrets JOIN companies USING (company_id) WHERE removed_at IS NULL
 ORDER BY company_id, company_secrets.created_at DESC, secret_id"""
 _CONTACTS: Final = """
-SELECT company_id, contact_id, contacts.name, email, role, language, suppressed_at
+SELECT company_id, contact_id, contacts.name, email, role, language, suppressed_at, suppressed_reason, delivery,
+  daily_at, muted_kinds
 FROM contacts JOIN companies USING (company_id) WHERE removed_at IS NULL
 ORDER BY company_id, contacts.created_at, contact_id"""
 
@@ -69,6 +70,10 @@ def contact(row: Mapping[str, Any]) -> Contact:
         role=Role(row["role"]),
         language=Language(row["language"]),
         suppressed_at=row["suppressed_at"],
+        suppressed_reason=row["suppressed_reason"],
+        delivery=Delivery(row["delivery"]),
+        daily_at=row["daily_at"],
+        muted_kinds=tuple(row["muted_kinds"]),
     )
 
 

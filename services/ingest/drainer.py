@@ -10,13 +10,13 @@ from typing import Final
 from services.ingest import slots
 from services.ingest.holdings import Lane
 from services.ingest.keeper import Broker
-from services.ingest.reports import Report, first_of
+from services.ingest.reports import Report
 from services.ingest.slots import Slot
 from services.ingest.spool import Spool, SpoolFullError
 from services.ingest.spooling import SpoolKeeper
 from services.plumbing import telemetry
 from services.plumbing.backoff import Backoff
-from services.plumbing.lifecycle import PASSING, describe
+from services.plumbing.lifecycle import PASSING, describe, first_of
 from services.plumbing.settings import Settings, SettingsError
 
 ADOPT_SECONDS: Final = 30.0

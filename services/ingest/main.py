@@ -17,13 +17,13 @@ from services.ingest.app import create_app
 from services.ingest.drainer import LAST_SECONDS, Drainer, open_spool
 from services.ingest.guard import Limits
 from services.ingest.keeper import Broker, KafkaKeeper
-from services.ingest.reports import Report, first_of
+from services.ingest.reports import Report
 from services.ingest.spooling import SpoolKeeper
 from services.plumbing import health as http
 from services.plumbing import kafka, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.health import Health
-from services.plumbing.lifecycle import cut, keep, pause, together
+from services.plumbing.lifecycle import cut, first_of, keep, pause, together
 from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings

@@ -8,7 +8,7 @@ import asyncpg
 
 from services.ingest.keeper import Unsent
 from services.plumbing.clock import Clock
-from services.plumbing.lifecycle import PASSING, bounded
+from services.plumbing.lifecycle import PASSING, bounded, first_of
 from services.plumbing.settings import Settings
 
 #: A `NOTIFY` on it makes every door report at once.
@@ -72,16 +72,6 @@ class Report:
             _REPORT, self.door_id, now, unsent.oldest_at, unsent.messages, unsent.bytes, closed_at, gone
         )  # fmt: skip
         self.gone.difference_update(gone)
-
-
-async def first_of(*events: asyncio.Event, seconds: float | None = None) -> None:
-    """Wait until one of the events is set, or so long."""
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()
 
 
 async def _connect(settings: Settings) -> "asyncpg.Connection[Any]":

@@ -11,13 +11,18 @@ class Backoff:
     """Doubling delays with full jitter: after n failures between half of and the whole of first x 2^n, bounded."""
 
     def __init__(
-        self, first_seconds: float = 0.2, most_seconds: float = 15.0, jitter: Callable[[], float] = _random.random
+        self,
+        first_seconds: float = 0.2,
+        most_seconds: float = 15.0,
+        jitter: Callable[[], float] = _random.random,
+        *,
+        failures: int = 0,
     ) -> None:
-        """`jitter` gives numbers from 0 to 1; tests hand in their own."""
+        """`jitter` gives numbers from 0 to 1; tests hand in their own. `failures`: there were so many already."""
         self._first_seconds = first_seconds
         self._most_seconds = most_seconds
         self._jitter = jitter
-        self._failures = 0
+        self._failures = failures
 
     def succeeded(self) -> None:
         """Begin anew."""

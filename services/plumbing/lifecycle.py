@@ -4,10 +4,12 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -71,6 +73,18 @@ async def pause(seconds: float, stop: asyncio.Event) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
+async def first_of(
+    *events: asyncio.Event, seconds: float | None = None, tasks: Iterable[asyncio.Task[Any]] = ()
+) -> None:
+    """Wait until one of the events is set or one of the tasks has ended, or so long."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait({*waiting, *tasks}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
 async def together(*loops: Coroutine[Any, Any, None]) -> None:
     """Run loops side by side until all have ended; when one fails, the others are cancelled and its error goes up."""
     tasks = [asyncio.ensure_future(loop) for loop in loops]
@@ -98,6 +112,11 @@ async def cut(work: Coroutine[Any, Any, None], stop: asyncio.Event, *, grace_sec
         told.cancel()
         running.cancel()
         await asyncio.wait({running}, timeout=CUT_SECONDS)
+
+
+def new_holder() -> str:
+    """Give a holder of leases a name that nobody else has: in a container every process is number 1."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
 def describe(error: BaseException) -> str:

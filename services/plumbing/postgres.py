@@ -1,5 +1,7 @@
 """PostgreSQL: a pool with deadlines."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -9,6 +11,10 @@ from services.plumbing.settings import Settings
 
 #: The first version that ends a transaction by its age, whatever it waits for.
 _TRANSACTION_TIMEOUT_SINCE: Final = 17
+
+#: PostgreSQL's infinities, as asyncpg writes them; it reads them without a zone: let none come back.
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 # In quotes: asyncpg's classes are generic for the type checker only.
 Pool: TypeAlias = "asyncpg.Pool[Any]"
@@ -56,3 +62,8 @@ async def close(pool: Pool, seconds: float = 3.0) -> None:
 async def _close(pool: Pool) -> bool:
     await pool.close()
     return True
+
+
+def columns(rows: Iterable[tuple[object, ...]]) -> list[list[Any]]:
+    """Turn rows, of which there is one at least, into columns, as `unnest` wants them."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     notifier_port: Port
     verifier_host: str
     verifier_port: Port
+    console_host: str
+    console_port: Port
     ingest_max_body_bytes: Count
     ingest_produce_timeout_seconds: Positive
     ingest_spool_dir: str
@@ -79,14 +81,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calcom_poll_settle_seconds: Annotated[float, Meta(ge=0)]
     calcom_webhook_check_seconds: Positive
     sweep_time_zone: str
-    notify_hold_seconds: Annotated[float, Meta(ge=0)]
     smtp_host: str
     smtp_port: Port
     smtp_security: Literal["none", "starttls", "tls"]
     smtp_username: str
     smtp_password: str
     smtp_timeout_seconds: Positive
+    smtp_ca_file: str
     mail_from: str
+    endpoint_timeout_seconds: Positive
+    endpoint_private_addresses: Literal["refuse", "allow"]
+    endpoint_off_after_days: Positive
     log_format: Literal["json", "text"]
     log_level: Literal["debug", "info", "warning", "error"]
 

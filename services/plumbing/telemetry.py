@@ -28,7 +28,12 @@ PROBE_FAILED: Final = "reconciler.probe_failed"  # the broker did not say where 
 RECONCILER_NEW_LOG: Final = "reconciler.new_log"  # offsets of PostgreSQL lie outside of the log: read from its start
 RELAY_PUBLISHED: Final = "relay.published"  # outbox rows that Kafka acknowledged
 NOTIFIER_FLAG: Final = "notifier.flag"  # a flag taken in: who is told
-NOTIFIER_MAIL: Final = "notifier.mail"  # one mail: to how many, answered how
+NOTIFIER_LETTER: Final = "notifier.letter"  # one mail or Slack message: how much it tells, answered how
+NOTIFIER_WEBHOOK: Final = "notifier.webhook"  # one signed webhook, or an endpoint that was switched off
+NOTIFIER_TROUBLE: Final = "notifier.trouble"  # letters do not go out, and what somebody has to mend; once an episode
+NOTIFIER_TROUBLE_OVER: Final = "notifier.trouble_over"  # they go out again
+THRESHOLD: Final = "reconciler.threshold"  # a company crossed a threshold, or is back within it
+CONSOLE_REQUEST: Final = "console.request"  # one HTTP request to the pages
 NOTIFIER_NOBODY: Final = "notifier.nobody"  # a flag of a company without admin or manager
 NOTIFIER_UNREADABLE: Final = "notifier.unreadable"  # a record on the topic of flags that is no flag: passed over
 NOTIFIER_POSITIONS: Final = "notifier.positions"  # where reading begins, and what of it was not known
@@ -97,7 +102,24 @@ frontier_age_seconds = Gauge("reconcal_frontier_age_seconds", "Age of a partitio
 held_decisions = Gauge("reconcal_held_decisions", "Deadlines that passed and wait for a frontier.", ["partition"])
 partitions_stopped = Gauge("reconcal_partitions_stopped", "Partitions stopped by the dead-letter brake.")
 outbox_published = Counter("reconcal_outbox_published", "Outbox rows acknowledged by Kafka.")
-mails = Counter("reconcal_mails", "Mails by what became of them.", ["state"])
+letters = Counter("reconcal_letters", "Attempts to send mails and Slack messages.", ["channel", "state"])
+mail_seconds = Histogram(
+    "reconcal_deadline_to_mail_seconds",
+    "From the deadline behind a flag to the accepted mail that tells of it first, each person's.",
+    buckets=(1, 5, 15, 30, 32, 35, 60, 120, 300, 600, 1800, 7200),
+)
+endpoint_messages = Counter("reconcal_endpoint_messages", "Signed webhooks by what became of them.", ["state"])
+endpoint_messages_waiting = Gauge("reconcal_endpoint_messages_waiting", "Signed webhooks that were not taken yet.")
+endpoints_off = Gauge("reconcal_endpoints_off", "Endpoints that were switched off after days of failure.")
+delivery_troubles = Gauge("reconcal_delivery_troubles", "What keeps letters from going out, by kind.", ["kind"])
+recipients_waiting = Gauge("reconcal_recipients_waiting", "Recipients whose turn it is, or whose letter was put off.")
+oldest_letter_seconds = Gauge(
+    "reconcal_oldest_letter_seconds", "For how long a letter has been to go out, at most; 0: none is."
+)
+companies_without_recipient = Gauge(
+    "reconcal_companies_without_recipient", "Companies that have nobody to tell, whether they have flags or not."
+)
+thresholds_crossed = Gauge("reconcal_thresholds_crossed", "Companies beyond a threshold.", ["threshold"])
 webhooks_silent = Gauge(
     "reconcal_webhooks_silent", "Companies whose webhook is silent; mails about single orphans wait."
 )

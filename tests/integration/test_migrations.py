@@ -1,9 +1,12 @@
 """The schema on a real database: up, down, up again; what it must have; what must not be done to it."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -93,6 +96,46 @@ async def test_every_step_has_a_way_back_that_leads_to_the_step_before(empty: Co
             row for row in before if row["table_name"] != "schema_migrations"
         ], step.name
         await migrate(empty_dsn, to=step.version)
+
+
+async def test_what_was_mailed_before_the_fifth_step_is_told_and_what_waited_is_not_lost(
+    empty: Connection, empty_dsn: str
+) -> None:
+    """A flag that was mailed, one whose end was mailed too, and one whose mail waited for a silent webhook."""
+    await migrate(empty_dsn, to=4)
+    mia, told, ended, waiting = (UUID(int=number) for number in range(4))
+    await empty.execute("INSERT INTO companies (company_id, name) VALUES ('praxis', 'Praxis')")
+    await empty.execute(
+        "INSERT INTO contacts (company_id, contact_id, name, email, role)"
+        " VALUES ('praxis', $1, 'Mia', 'mia@example.com', 'admin')",
+        mia,
+    )
+    for flag_id, over in ((told, False), (ended, True), (waiting, False)):
+        body = {"verdict": "absent", "appointment": {"starts_at": "2026-12-01T10:00:00Z"}, "booking": None}
+        await empty.execute(
+            "INSERT INTO flags (company_id, flag_id, record_id, kind, generation, raised_at, resolved_at, body)"
+            " VALUES ('praxis', $1, $1, 'ORPHANED_LOCAL', 1, now(), CASE WHEN $2 THEN now() END, $3::json)",
+            flag_id, over, json.dumps(body),
+        )  # fmt: skip
+        await empty.execute(
+            "INSERT INTO seen_flags (company_id, ce_id, type) VALUES ('praxis', $1, 'sync.orphaned_local')", flag_id
+        )
+    for number, (flag_id, state, resolution) in enumerate(
+        ((told, "sent", False), (ended, "sent", False), (ended, "sent", True), (waiting, "waiting", False))
+    ):
+        await empty.execute(
+            "INSERT INTO mails (company_id, message_id, contact_id, flag_id, recipient, state, resolution, flag,"
+            " not_before, sent_at) VALUES ('praxis', $1, $2, $3, 'mia@example.com', $4, $5, '{}', now(), $6)",
+            f"<{number}@x>", mia, flag_id, state, resolution, datetime(2026, 11, 24, number, tzinfo=UTC),
+        )  # fmt: skip
+    await migrate(empty_dsn)
+    alerts = await empty.fetch("SELECT flag_id, verified, starts_at FROM alerts ORDER BY 1")
+    assert [row["flag_id"] for row in alerts] == [told, waiting]
+    assert {(row["verified"], row["starts_at"]) for row in alerts} == {(True, datetime(2026, 12, 1, 10, tzinfo=UTC))}
+    tellings = await empty.fetch("SELECT flag_id, told_in, ended_in FROM tellings ORDER BY told_in")
+    assert [tuple(row) for row in tellings] == [(told, 1, None), (ended, 2, 3)]
+    turn = await empty.fetchrow("SELECT number, last_at FROM notify_turns")
+    assert tuple(turn or ()) == (3, datetime(2026, 11, 24, 2, tzinfo=UTC))
 
 
 async def test_a_second_run_does_nothing_and_nothing_is_pending(dsn: str, connection: Connection) -> None:
