@@ -6,7 +6,11 @@ from uuid import UUID, uuid5
 from msgspec import Struct
 
 from schemas.flags import Flag
-from services.notifier.story import Company, Story, customer, starts_at, tell, zone
+from services.notifier.letter import Company
+from services.words import story, tongue
+from services.words.moments import on_the_clock
+from services.words.story import Story, Voice
+from services.words.tongue import Tongue
 
 FAILURE: Final = "calcom_sync_failure"
 RESOLVED: Final = "calcom_sync_resolved"
@@ -29,22 +33,30 @@ def notification_id(flag_id: UUID, contact_id: UUID) -> UUID:
     return uuid5(flag_id, f"notification:{contact_id}")
 
 
-def notification(flag: Flag, company: Company, *, console_url: str) -> Notification:
-    """Put a flag into the inbox's terms."""
-    story = tell(flag, company, console_url=console_url)
-    moment = starts_at(flag)
+def notification(flag: Flag, company: Company, *, console_url: str, language: str) -> Notification:
+    """Put a flag into the inbox's terms, its details in the person's language."""
+    voice = Voice(tongue=tongue.of(language), time_zone=company.time_zone, console_url=console_url)
+    told, moment = story.tell(flag, voice), story.starts_at(flag)
     return Notification(
         issue_type=flag.kind.value,
         appointment_id=flag.appointment.appointment_id if flag.appointment else None,
-        customer_name=customer(flag),
-        appointment_time=moment.astimezone(zone(company.time_zone)).isoformat() if moment else None,
-        details=_details(story),
-        requires_action=not story.resolved,
-        url=story.url,
+        customer_name=story.customer(flag),
+        appointment_time=on_the_clock(moment, company.time_zone).isoformat() if moment else None,
+        details=_details(told, voice.tongue),
+        requires_action=not told.resolved,
+        url=told.url,
     )
 
 
-def _details(story: Story) -> str:
-    grounds = [story.grounds] if story.grounds else []
-    differences = [f"{d.field}: {d.local} in the booking app, {d.calcom} at Cal.com." for d in story.differences]
-    return " ".join([story.happened, *grounds, *differences])
+def _details(told: Story, said: Tongue) -> str:
+    grounds = [told.grounds] if told.grounds else []
+    return " ".join([told.happened, *grounds, *(_difference(found, said) for found in told.differences)])
+
+
+def _difference(found: story.Difference, said: Tongue) -> str:
+    return said.gettext(
+        "%(field)s: %(local)s in the booking app, %(calcom)s at Cal.com.",
+        field=found.field,
+        local=found.local,
+        calcom=found.calcom,
+    )

@@ -1,0 +1,1 @@
+"""Letters as mails, and the way to the mail server."""
