@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.no_kafka import NO_KAFKA
+from tests.support.no_mailpit import NO_MAILPIT
 
 pytest_plugins = ["tests.support.stand"]
 
@@ -31,11 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly, once, that nothing ran on Apache Kafka."""
-    skipped = [report for report in terminalreporter.getreports("skipped") if NO_KAFKA in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(
-            f"NOT RUN: {len(skipped)} tests on Apache Kafka, for there is none ({NO_KAFKA}). `make kafka` says why.",
-            red=True,
-            bold=True,
-        )
+    """Say loudly, once each, that nothing ran on Apache Kafka or on Mailpit."""
+    for reason, name in ((f"{NO_KAFKA}). `make kafka` says why.", "Apache Kafka"), (f"{NO_MAILPIT}).", "Mailpit")):
+        sought = reason.partition(")")[0]
+        skipped = [report for report in terminalreporter.getreports("skipped") if sought in str(report.longrepr)]
+        if skipped:
+            said = f"NOT RUN: {len(skipped)} tests on {name}, for there is none ({reason}"
+            terminalreporter.write_line(said, red=True, bold=True)

@@ -81,7 +81,13 @@ class MailSink:
 class _Smtp(SMTP):
     """One connection; it can be hung up from our side."""
 
-    def __init__(self, sink: MailSink, sessions: "set[_Smtp]", loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        sink: MailSink,
+        sessions: "set[_Smtp]",
+        loop: asyncio.AbstractEventLoop,
+        **more: Any,  # noqa: ANN401 - aiosmtpd's own options
+    ) -> None:
         super().__init__(
             sink,
             data_size_limit=MAX_MAIL_BYTES,
@@ -89,6 +95,7 @@ class _Smtp(SMTP):
             hostname="localhost",
             ident="Reconcal mail sink",
             loop=loop,
+            **more,
         )
         self._sessions = sessions
 
