@@ -1,171 +1,165 @@
-"""Sends the mails that are due, most urgent first."""
+"""Sends the letters whose turn it is, most urgent first: one loop a channel."""
 
 import asyncio
-from datetime import datetime, timedelta
-from email.message import EmailMessage
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final
 
-from services.notifier.compose import Unaddressable, compose
-from services.notifier.mailbox import Leased, Mailbox
-from services.notifier.smtp import Fate, Postman, Undeliverable
+from services.notifier.couriers import Courier
+from services.notifier.ports import SMTP, Fate, Trouble, TroubleKind, Troubles, Undelivered
+from services.notifier.turns import Channel, Leased, Turns
 from services.plumbing import lifecycle, telemetry
 from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock
 from services.plumbing.health import Health
-from services.plumbing.settings import Settings
+from services.words.plain import plain
 
-BURST: Final = 20
-#: Mails that another process queued are seen within this time.
-POLL_SECONDS: Final = 5.0
-#: What is due but held by somebody else is looked at again after this time.
-_HELD_SECONDS: Final = 1.0
-#: Between two attempts for one mail that the server put off; and between two at a server that is away.
+#: What another process took in is seen within this time.
+POLL_SECONDS: Final = 2.0
+#: What has to be done now and then while there is nothing to send.
+CHORES_SECONDS: Final = 15.0
+#: Between two attempts for a letter that was put off; and between two at a server that is away.
 _FIRST_SECONDS, _MOST_SECONDS = 30.0, 900.0
 _AWAY_MOST_SECONDS: Final = 30.0
 
 
 def retry_seconds(attempts: int) -> float:
-    """Say how long a mail waits after so many attempts: doubling from 30 s to 15 min, with jitter."""
-    backoff = Backoff(_FIRST_SECONDS, _MOST_SECONDS)
-    for _ in range(min(attempts, 20) - 1):
-        backoff.failed()
-    return backoff.failed()
+    """Say how long a letter waits after so many attempts: doubling from 30 s to 15 min, with jitter."""
+    return Backoff(_FIRST_SECONDS, _MOST_SECONDS, failures=attempts - 1).failed()
 
 
 class Sender:
-    """The loop that empties the mailbox. Several may run, here and elsewhere.
+    """The loop that empties the turns of a channel. Several may run, here and elsewhere.
 
-    A mail is leased, handed to the server, and noted as sent. A crash between the server's 250 and our commit lets the
-    lease run out and sends the mail again under the same Message-ID: twice is possible there, never is not.
+    A letter is taken, handed over, and noted as sent. A crash between the server's 250 and our commit sends it again,
+    as it was and under the same Message-ID: twice is possible there, never is not, and two Message-IDs neither.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        mailbox: Mailbox,
+        courier: Courier,
+        turns: Turns,
+        troubles: Troubles,
         clock: Clock,
         health: Health,
-        queued: asyncio.Event,
+        news: asyncio.Event,
         stop: asyncio.Event,
+        chores: Callable[[], Awaitable[None]],
     ) -> None:
-        """`queued` is set when mails were put into the mailbox."""
-        self._settings = settings
-        self._mailbox = mailbox
-        self._clock = clock
-        self._health = health
-        self._queued = queued
-        self._stop = stop
+        """`news` is set when there may be something to tell. `chores` are done every CHORES_SECONDS."""
+        self._courier, self._turns, self._troubles = courier, turns, troubles
+        self._clock, self._health = clock, health
+        self._news, self._stop = news, stop
+        self._chores, self._done_at = chores, float("-inf")
         self._backoff = Backoff(0.5, _AWAY_MOST_SECONDS)
-        seconds = settings.smtp_timeout_seconds
-        self._lease = timedelta(seconds=max(300.0, 8 * seconds))
-        self._reserve = timedelta(seconds=4 * seconds)
+        self.away_seconds = 0.0  # how long nothing is to be sent at all, from the last attempt on
 
     async def run(self) -> None:
-        """Send until stop. Errors of the database go up; those of the mail server do not."""
+        """Send until stop. Errors of the database go up; those of servers do not."""
         while not self._stop.is_set():
-            self._queued.clear()
-            if not await self.burst():
+            self._news.clear()
+            await self._tidy()
+            if not await self.send_one():
+                await self._courier.rest()
                 await self._rest()
+            elif self.away_seconds:
+                await lifecycle.pause(self.away_seconds, self._stop)
 
-    async def burst(self) -> bool:
-        """Send what is due, at most one burst of it; says whether there was anything to do."""
-        at = self._clock.now()
-        settled = await self._mailbox.settle(at)
-        for state in settled:
-            telemetry.mails.labels(state).inc()
-        mails = await self._mailbox.lease(at, at + self._lease, limit=BURST)
-        self._health.ready("mails")
-        if not mails:
-            return bool(settled)
-        postman = Postman(self._settings)
+    async def send_one(self) -> bool:
+        """Send the letter whose turn it is; says whether there was one."""
+        leased = await self._turns.take(self._clock.now())
+        self._health.ready(self._courier.channel.value)
+        self.away_seconds = 0.0
+        if leased is None:
+            return False
         try:
-            await self._send_all(postman, mails, latest=at + self._lease - self._reserve)
-        except Undeliverable as error:
-            await self._away(error)
-        finally:
-            await postman.close()
+            answer, subject = await self._carried(leased)
+        except Undelivered as error:
+            await self._undelivered(leased, error)
+        else:
+            await self._sent(leased, answer, subject)
         return True
 
-    async def _send_all(self, postman: Postman, mails: list[Leased], *, latest: datetime) -> None:
-        """Send one after the other. Raises Undeliverable when the server is away; the rest is given back."""
-        for number, mail in enumerate(mails):
-            if self._stop.is_set() or self._clock.now() > latest:
-                await self._mailbox.release(mails[number:], self._clock.now())
-                return
-            try:
-                await self._send(postman, mail)
-            except Undeliverable as error:
-                await self._mailbox.release(mails[number:], self._clock.now(), error.reason)
-                raise
-            self._backoff.succeeded()
-            self._health.ready("smtp")
-
-    async def _send(self, postman: Postman, mail: Leased) -> None:
-        """Send one mail and note what became of it. Raises Undeliverable only when the server is away."""
+    async def _carried(self, leased: Leased) -> tuple[str, str | None]:
+        """One letter that nobody has thought of must not stop all others. Raises Undelivered."""
         try:
-            await postman.send(self._composed(mail))
-        except Undeliverable as error:
-            if error.fate is Fate.AWAY:
-                raise
-            await self._not_taken(mail, error)
-        except Unaddressable as error:
-            await self._not_taken(mail, Undeliverable(Fate.REFUSED, str(error)))
-        else:
-            await self._mailbox.sent(mail, self._clock.now())
-            self._said(mail, "sent", None)
+            return await self._courier.carry(leased)
+        except (Undelivered, *lifecycle.PASSING):
+            raise
+        except Exception as error:
+            telemetry.log().exception(telemetry.NOTIFIER_LETTER, state="failed", **_who(leased))
+            raise Undelivered(Fate.LATER, f"our own error: {type(error).__name__}", in_doubt=True) from error
 
-    async def _not_taken(self, mail: Leased, error: Undeliverable) -> None:
+    async def _sent(self, leased: Leased, answer: str, subject: str | None) -> None:
+        late = await self._turns.sent(leased, subject, self._clock.now())
+        if self._courier.channel is Channel.MAIL:
+            for seconds in late:
+                telemetry.mail_seconds.observe(seconds)
+            self._health.ready("smtp")
+            await self._troubles.over("", *SMTP)
+        self._backoff.succeeded()
+        self._said(leased, "sent", answer)
+
+    async def _undelivered(self, leased: Leased, error: Undelivered) -> None:
         at = self._clock.now()
         if error.fate is Fate.REFUSED:
-            await self._mailbox.refused(mail, at, error.reason)
+            await self._turns.refused(leased, at, error.reason)
         else:
-            await self._mailbox.later(mail, at + timedelta(seconds=retry_seconds(mail.attempts)), error.reason)
-        self._said(mail, error.fate.value, error.reason)
+            seconds = 0.0 if error.fate is Fate.AWAY else retry_seconds(leased.tries)
+            await self._turns.later(leased, error, at, due_at=at + timedelta(seconds=seconds))
+        trouble = error.trouble or self._refusal(leased, error)
+        if trouble is not None:
+            await self._troubles.seen(_whose(leased, trouble.kind), trouble)
+        self._said(leased, error.fate.value, error.reason)
+        if error.fate is Fate.AWAY:
+            self._health.unready("smtp", error.reason)
+            self.away_seconds = self._backoff.failed()
 
-    async def _away(self, error: Undeliverable) -> None:
-        seconds = self._backoff.failed()
-        self._health.unready("smtp", error.reason)
-        telemetry.mails.labels("away").inc()
-        telemetry.log().warning(
-            telemetry.NOTIFIER_MAIL, state="away", error=error.reason, retry_seconds=round(seconds, 2)
-        )
-        await lifecycle.pause(seconds, self._stop)
+    def _refusal(self, leased: Leased, error: Undelivered) -> Trouble | None:
+        """Say who has to be given another address, where a contact's was refused."""
+        if error.fate is not Fate.REFUSED or self._courier.channel is not Channel.MAIL:
+            return None
+        company_id, address = leased.company.company_id, plain(leased.recipient.address)
+        mend = f"`reconcal companies contacts set {company_id} {address} --deliver-again`"
+        detail = f"Mail to {address} is refused: {error.reason}. Mend the address, or have it mended, then {mend}."
+        return Trouble(TroubleKind.ADDRESS_REFUSED, detail)
+
+    async def _tidy(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._done_at >= CHORES_SECONDS:
+            self._done_at = now
+            await self._chores()
 
     async def _rest(self) -> None:
-        telemetry.webhooks_silent.set(await self._mailbox.silent_companies())
-        due = await self._mailbox.next_due()
+        due = await self._turns.next_due()
         seconds = POLL_SECONDS if due is None else (due - self._clock.now()).total_seconds()
-        await self._woken(min(seconds, POLL_SECONDS) if seconds > 0 else _HELD_SECONDS)
+        await lifecycle.first_of(self._news, self._stop, seconds=min(max(seconds, 0.01), POLL_SECONDS))
 
-    async def _woken(self, seconds: float) -> None:
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self._queued, self._stop)]
-        try:
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-
-    def _composed(self, mail: Leased) -> EmailMessage:
-        return compose(
-            mail.flag,
-            mail.company,
-            mail.contact,
-            console_url=self._settings.console_url,
-            mail_from=self._settings.mail_from,
-            sent_at=self._clock.now(),
-            identity=mail.message_id,
-            replies_to=mail.replies_to,
-        )
-
-    def _said(self, mail: Leased, state: str, reason: str | None) -> None:
-        telemetry.mails.labels(state).inc()
+    def _said(self, leased: Leased, state: str, answer: str) -> None:
+        telemetry.letters.labels(self._courier.channel.value, state).inc()
+        letter = leased.letter
         telemetry.log().info(
-            telemetry.NOTIFIER_MAIL,
+            telemetry.NOTIFIER_LETTER,
             state=state,
-            company_id=mail.company.company_id,
-            flag_id=str(mail.flag.id),
-            contact_id=str(mail.contact.contact_id),
-            message_id=mail.message_id,
-            attempts=mail.attempts,
-            error=reason,
+            occasion=letter.occasion.value,
+            notices=len(letter.notices),
+            news=letter.news_total,
+            ended=letter.ended_total + len(letter.notices_over),
+            open=letter.open_total,
+            attempts=leased.attempts,
+            answer=answer,
+            **_who(leased),
         )
+
+
+def _who(leased: Leased) -> dict[str, str]:
+    return {
+        "company_id": leased.company.company_id,
+        "recipient_id": str(leased.recipient.recipient_id),
+        "message_id": leased.message_id,
+    }
+
+
+def _whose(leased: Leased, kind: TroubleKind) -> str:
+    """Give whose trouble it is: the mail server is every company's."""
+    return "" if kind in SMTP else leased.company.company_id

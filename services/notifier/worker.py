@@ -49,14 +49,20 @@ class Worker:
     """One life of the reader: from connecting to the first error. `lifecycle.keep` gives it the next."""
 
     def __init__(
-        self, settings: Settings, store: Store, clock: Clock, health: Health, queued: asyncio.Event, stop: asyncio.Event
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        health: Health,
+        news: Collection[asyncio.Event],
+        stop: asyncio.Event,
     ) -> None:
-        """`queued` is set when mails were put into the mailbox."""
+        """`news` are set when there is something to tell."""
         self._settings = settings
         self._store = store
         self._clock = clock
         self._health = health
-        self._queued = queued
+        self._news = news
         self._stop = stop
 
     async def run(self) -> None:
@@ -118,9 +124,10 @@ class Worker:
         for envelope in envelopes:
             positions[envelope.partition] = max(envelope.offset + 1, positions.get(envelope.partition, 0))
         taken = await self._store.take_in(flags, log_id, positions, self._clock.now())
-        if taken.queued or taken.released:
-            self._queued.set()
-        _said(flags, taken)
+        if taken.news:
+            for event in self._news:
+                event.set()
+        _said(taken)
 
 
 def _read(envelope: Envelope) -> Flag | None:
@@ -138,18 +145,10 @@ def _read(envelope: Envelope) -> Flag | None:
         return None
 
 
-def _said(flags: Sequence[Flag], taken: Taken) -> None:
-    for flag in taken.nobody:
+def _said(taken: Taken) -> None:
+    for company_id in taken.nobody:
         telemetry.flags_without_recipient.inc()
-        telemetry.log().warning(telemetry.NOTIFIER_NOBODY, company_id=flag.company_id, flag_id=str(flag.id))
-    if taken.new:
-        telemetry.log().info(
-            telemetry.NOTIFIER_FLAG,
-            flags=len(flags),
-            new=taken.new,
-            mails=taken.queued,
-            withdrawn=taken.withdrawn,
-            released=taken.released,
-        )
-    if taken.withdrawn:
-        telemetry.mails.labels("withdrawn").inc(taken.withdrawn)
+        telemetry.log().warning(telemetry.NOTIFIER_NOBODY, company_id=company_id)
+    if taken.news:
+        figures = {"raised": taken.raised, "resolved": taken.resolved, "queued": taken.queued}
+        telemetry.log().info(telemetry.NOTIFIER_FLAG, **figures)

@@ -1,6 +1,7 @@
 """The notifier as it runs: from the topic of flags to the mail server, and with either of them gone."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,7 @@ from tests.support.stand import stand
 
 COMPANY = "praxis"
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+_NUMBER = re.compile(r"#(\d+)")
 
 
 class Sink(MailSink):
@@ -43,11 +45,14 @@ class Sink(MailSink):
             self._came.notify_all()
         return answer
 
-    async def subjects(self, count: int) -> list[str]:
-        """Wait for so many mails, at most 20 s; gives the numbers of their appointments as they came."""
+    async def numbers(self, count: int) -> list[str]:
+        """Wait until so many appointments were told of, at most 20 s; gives their numbers, as often as mails did."""
         async with asyncio.timeout(20), self._came:
-            await self._came.wait_for(lambda: len(self.mails) >= count)
-        return [mail.subject.rpartition("#")[2] for mail in self.mails]
+            await self._came.wait_for(lambda: len(self._told()) >= count)
+        return self._told()
+
+    def _told(self) -> list[str]:
+        return [number for mail in self.mails for number in dict.fromkeys(_NUMBER.findall(mail.text))]
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ async def running(settings: Settings, sink: MailSink) -> AsyncIterator[str]:
     """Run a notifier; gives its address. It must end within 10 s."""
     stop = asyncio.Event()
     listener = health.listen("127.0.0.1", 0)
-    settings = replace(settings, smtp_port=sink.smtp_port, notify_hold_seconds=0.3)
+    settings = replace(settings, smtp_port=sink.smtp_port)
     serving = asyncio.ensure_future(main.serve(settings, stop, listener=listener))
     try:
         yield "http://{}:{}".format(*listener.getsockname())
@@ -78,7 +83,11 @@ def alone(embedded_settings: Settings) -> Settings:
 
 async def found(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
-    await connection.execute("INSERT INTO companies (company_id, name) VALUES ($1, $1)", COMPANY)
+    await connection.execute(
+        "INSERT INTO companies (company_id, name, group_wait_seconds, group_interval_seconds)"
+        " VALUES ($1, $1, 0.3, 0.3)",
+        COMPANY,
+    )
     await connection.execute(
         "INSERT INTO contacts (company_id, contact_id, name, email, role)"
         " VALUES ($1, $2, 'Mia', 'mia@example.com', 'admin')",
@@ -130,7 +139,7 @@ async def test_flags_are_mailed_once_each_and_those_that_resolved_not_at_all(set
     resolved = replace(two, id=uuid4(), type=FlagType.RESOLVED, resolves=two.id)
     async with running(settings, sink):
         await raise_flags(settings, one, one, two, resolved, one, last)
-        assert await sink.subjects(2) == ["1", "3"]
+        assert await sink.numbers(2) == ["1", "3"]
 
 
 async def test_what_is_no_flag_or_anothers_flag_is_passed_over(alone: Settings, sink: Sink) -> None:
@@ -138,24 +147,24 @@ async def test_what_is_no_flag_or_anothers_flag_is_passed_over(alone: Settings, 
     stranger = a_flag(1, company_id="somebody-else")
     async with running(alone, sink):
         await raise_flags(alone, b"\xff{", b"{}", stranger, a_flag(2))
-        assert await sink.subjects(1) == ["2"]
+        assert await sink.numbers(1) == ["2"]
 
 
 async def test_a_notifier_goes_on_where_the_last_one_stopped(alone: Settings, sink: Sink) -> None:
     await found(alone.postgres_dsn)
     async with running(alone, sink):
         await raise_flags(alone, a_flag(1))
-        await sink.subjects(1)
+        await sink.numbers(1)
     await raise_flags(alone, a_flag(2))
     async with running(alone, sink):
-        assert await sink.subjects(2) == ["1", "2"]
+        assert await sink.numbers(2) == ["1", "2"]
 
 
 async def test_two_notifiers_mail_every_flag_once(settings: Settings, sink: Sink) -> None:
     await found(settings.postgres_dsn)
     async with running(settings, sink), running(settings, sink):
-        await raise_flags(settings, *(a_flag(number) for number in range(40)), a_flag(99))
-        assert sorted(map(int, await sink.subjects(41))) == [*range(40), 99]
+        await raise_flags(settings, *(a_flag(number) for number in range(18)), a_flag(99))
+        assert sorted(map(int, await sink.numbers(19))) == [*range(18), 99]
 
 
 async def test_a_new_log_is_read_from_its_start_and_old_flags_in_it_are_known(dsn: str, sink: Sink) -> None:
@@ -166,12 +175,12 @@ async def test_a_new_log_is_read_from_its_start_and_old_flags_in_it_are_known(ds
         settings = await stand(broker.bootstrap_servers, dsn, kafka_assignment="all", stall_after_seconds="0.5")
         await opened.enter_async_context(running(settings, sink))
         await raise_flags(settings, one, a_flag(2))
-        assert await sink.subjects(2) == ["1", "2"]
+        assert await sink.numbers(2) == ["1", "2"]
         await broker.stop()
         await broker_at(broker.bootstrap_servers, opened)
         await stand(broker.bootstrap_servers, dsn, kafka_topic_prefix=settings.kafka_topic_prefix)
         await raise_flags(settings, one, a_flag(3))
-        assert await sink.subjects(3) == ["1", "2", "3"]
+        assert await sink.numbers(3) == ["1", "2", "3"]
 
 
 async def broker_at(address: str, opened: AsyncExitStack) -> None:
@@ -189,7 +198,7 @@ async def test_it_says_what_is_missing_and_mends_by_itself(alone: Settings, sink
                 pass
         assert "Connect" in troubles["smtp"]
         await sink.start()
-        assert await sink.subjects(1) == ["1"]
+        assert await sink.numbers(1) == ["1"]
         assert (await client.get("/livez")).status_code == 200
 
 

@@ -13,13 +13,24 @@ VERIFIERS: Final = (
     "checks/people", "checks/verdict", "checks/ways", "gate/budget", "rounds/paging", "rounds/schedule",
     "rounds/silence", "wire/calls", "wire/reading", "wire/shapes",
 )  # fmt: skip
+NOTIFIERS: Final = (
+    "grouping",
+    "hooks/replies",
+    "hooks/slack",
+    "inbox",
+    "layout",
+    "letter",
+    "mail/compose",
+    "samples",
+)
 PURE: Final = sorted(
     [
         *(ROOT / "services/reconciler/core").rglob("*.py"),
         *(ROOT / "services/reconciler/decode").rglob("*.py"),
         ROOT / "services/ingest/guard.py",
         ROOT / "services/ingest/signature.py",
-        ROOT / "services/notifier/compose.py",
+        *(ROOT / "services/notifier" / f"{name}.py" for name in NOTIFIERS),
+        *(ROOT / "services/words").rglob("*.py"),
         ROOT / "services/verifier/answers.py",
         *(ROOT / "services/verifier" / f"{name}.py" for name in VERIFIERS),
     ]
