@@ -4,12 +4,12 @@ A refusal has looked at all secrets, and at no fewer than MOST_ACTIVE: it takes 
 has three secrets, one, or does not exist.
 """
 
-import base64
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from services.companies import whsec
 from services.companies.model import MOST_ACTIVE
 
 TOLERANCE_SECONDS: Final = 300
@@ -37,14 +37,11 @@ def calcom(headers: Headers, body: bytes, secrets: Sequence[bytes]) -> None:
 
 
 def standard(headers: Headers, body: bytes, secrets: Sequence[bytes], now: datetime) -> None:
-    """Check a signature of Standard Webhooks; `secrets` are `whsec_...`. Raises Rejected.
-
-    Source: https://github.com/standard-webhooks/standard-webhooks, symmetric scheme `v1`.
-    """
+    """Check a signature of Standard Webhooks; `secrets` are `whsec_...`. Raises Rejected."""
     sent_id, sent_at = headers.get(b"webhook-id", b""), headers.get(b"webhook-timestamp", b"")
     signatures = headers.get(b"webhook-signature", b"").split(b" ")
-    signed = b".".join((sent_id, sent_at, body))
-    checks = [_sign(_key(secret), signed) for secret in _padded(secrets)]
+    signed = whsec.signed(sent_id, sent_at, body)
+    checks = [whsec.signature(whsec.key(secret), signed) for secret in _padded(secrets)]
     genuine = [hmac.compare_digest(one, given) for one in checks[: len(secrets)] for given in signatures]
     if not sent_id:
         raise Rejected("no webhook-id")
@@ -80,16 +77,6 @@ def _why(given: bytes, secrets: Sequence[bytes]) -> str:
     if not given:
         return "no signature"
     return "no secret at the sender" if given == _NO_SECRET else "no match"
-
-
-def _sign(key: bytes, signed: bytes) -> bytes:
-    return b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256"))
-
-
-def _key(secret: bytes) -> bytes:
-    """Read `whsec_<base64>`; padding may be missing."""
-    text = secret.removeprefix(b"whsec_")
-    return base64.b64decode(text + b"=" * (-len(text) % 4))
 
 
 def _fresh(sent_at: bytes, now: datetime) -> bool:

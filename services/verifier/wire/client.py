@@ -1,7 +1,7 @@
 """One request to Cal.com's API.
 
 httpx, without what would carry one company's things to another, or a key to another host: no cookies, no redirects, no
-netrc, no variables of the environment, and a network of our own (`network.GuardedTransport`).
+netrc, no variables of the environment, and a network of our own (`plumbing.network.GuardedTransport`).
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from msgspec.structs import replace
 
 from services.plumbing import lifecycle, telemetry
 from services.plumbing.clock import Clock, WallClock
+from services.plumbing.network import GuardedTransport, PrivateAddress, names_private
 from services.plumbing.settings import PREFIX, Settings, SettingsError
 from services.verifier.answers import Answer, Bookings, NotThere, Reason, Unauthorised, Unknown, Webhooks
 from services.verifier.ports import Account, Call, CreateWebhook, PatchWebhook
 from services.verifier.wire import calls, reading
 from services.verifier.wire.calls import Asked, Place, Unaskable
-from services.verifier.wire.network import GuardedTransport, PrivateAddress, names_private
 from services.verifier.wire.reading import Reply
 from services.verifier.wire.shapes import Misshapen
 

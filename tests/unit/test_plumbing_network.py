@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.verifier.wire.network import is_public, names_private
+from services.plumbing.network import is_public, names_private
 
 PUBLIC = """
 1.1.1.1  8.8.8.8  76.76.21.21  2606:4700:4700::1111  2a00:1450:4001:81b::200e

@@ -1,4 +1,4 @@
-"""Where a base URL may lead: a name is resolved once, and no address is connected to but one that was looked at."""
+"""Where an address may lead: a name is resolved once, and no address is connected to but one that was looked at."""
 
 import asyncio
 import socket
@@ -77,7 +77,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects for httpcore, to public addresses alone unless told otherwise."""
 
     def __init__(self, *, allow_private: bool) -> None:
-        """`allow_private`: any address will do (self-hosted Cal.com, and where a proxy is connected to)."""
+        """`allow_private`: any address will do (what is self-hosted, and where a proxy is connected to)."""
         self._allow_private = allow_private
         self._sockets = httpcore.AnyIOBackend()
 

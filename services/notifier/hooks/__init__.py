@@ -1,0 +1,1 @@
+"""Outgoing webhooks: signed ones, one a flag, and letters as Slack messages."""
