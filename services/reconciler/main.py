@@ -1,12 +1,11 @@
 """The reconciler as a process: the only place here that knows the concrete Kafka, PostgreSQL and clock."""
 
 import asyncio
-import os
+import random
 import socket
 from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Final
-from uuid import uuid4
 
 from schemas import topics
 from services.companies.register import Register
@@ -15,7 +14,7 @@ from services.plumbing.backoff import Backoff
 from services.plumbing.clock import Clock, WallClock
 from services.plumbing.kafka import inspect, partition_count
 from services.plumbing.lanes import partition_of
-from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, pause, together
+from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, new_holder, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.probe import Probe
 from services.plumbing.publisher import Publisher
@@ -28,12 +27,14 @@ from services.reconciler.policies import RegisterPolicies
 from services.reconciler.ports import Ports
 from services.reconciler.relay import Relay
 from services.reconciler.store import PostgresStore
+from services.reconciler.watch import Watch
 from services.reconciler.worker import Worker
 
 GROUP = "reconciler"
 INCIDENT_OVER: Final = timedelta(days=7)
 #: Whoever sent a command waits for its outcome for minutes; every sweep leaves one for each record that it asks about.
 OUTCOME_OVER: Final = timedelta(days=30)
+_random: Final = random.Random()  # noqa: S311 - spreads load, guards nothing
 
 
 class Reconciler:
@@ -46,7 +47,7 @@ class Reconciler:
         self._contact = Contact(clock.now())
         self._worker: Worker | None = None
         self._relay: Relay | None = None
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._owner = new_holder()
         self.health.unready("kafka", "not connected yet")
         self.health.unready("postgres", "not connected yet")
 
@@ -71,6 +72,13 @@ class Reconciler:
             register = Register()
             await register.refresh(pool)
             relay = Relay(pool, publisher, lambda: worker.owned)
+            watch = Watch(
+                pool=pool,
+                owned=lambda: worker.owned,
+                partitions=count,
+                clock=self._clock,
+                jitter=_random.random,
+            )
             doors = PostgresDoors(pool, settings.door_silence_seconds)
             worker = Worker(
                 Ports(
@@ -91,6 +99,7 @@ class Reconciler:
             await together(
                 self._turn(worker),
                 keep("relay", lambda: relay.run(self._stop), self._stop),
+                keep("thresholds", lambda: watch.run(self._stop), self._stop),
                 register.follow(pool, settings.companies_refresh_seconds, self._stop),
                 keep("partitions", lambda: self._make_partitions(pool), self._stop),
                 keep("tidy", lambda: self._tidy(pool, doors), self._stop),

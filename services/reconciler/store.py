@@ -1,9 +1,9 @@
 """The store in PostgreSQL: one query loads, one transaction saves, and the epoch decides who may."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -13,8 +13,9 @@ from schemas import topics
 from schemas.envelope import Envelope
 from schemas.flags import Flag, FlagType
 from schemas.verification import PRIORITIES, QUESTIONS
+from services.companies import incidents
 from services.plumbing.lifecycle import describe
-from services.plumbing.postgres import Connection, Pool
+from services.plumbing.postgres import Connection, Pool, columns
 from services.reconciler import rows
 from services.reconciler.core.policy import Policy
 from services.reconciler.core.record import Record
@@ -156,15 +157,6 @@ INSERT INTO outbox (company_id, kafka_partition, topic, ce_id, ce_source, ce_typ
   webhook_version, received_at, body)
 SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
   $9::text[], $10::timestamptz[], $11::bytea[])"""
-
-#: Says what a company's admin has to mend.
-_INCIDENTS: Final = """
-INSERT INTO incidents AS i (company_id, kind, detail, opened_at, last_seen_at, seen)
-SELECT company_id, kind, detail, $5, $5, seen
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS n (company_id, kind, detail, seen)
-ORDER BY company_id, kind
-ON CONFLICT (company_id, kind) DO UPDATE
-SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, seen = i.seen + excluded.seen"""
 
 #: Notes by which rules a company's records are decided, and how far.
 _APPLIED: Final = """
@@ -380,7 +372,7 @@ async def _save_records(connection: Connection, changes: Changes) -> None:
     if gone:
         await connection.execute(
             _GONE,
-            *_turn(
+            *columns(
                 (c, g.record_id, g.merged_into, at) for c, g, at in {(e[0], e[1].record_id): e for e in gone}.values()
             ),
         )
@@ -389,13 +381,13 @@ async def _save_records(connection: Connection, changes: Changes) -> None:
             await connection.execute(_MERGED, [company_id], [old], [new])
     if changes.records:
         await connection.execute(
-            _RECORDS, *_turn(rows.columns(record, number, at) for record, number, at in changes.records.values())
+            _RECORDS, *columns(rows.columns(record, number, at) for record, number, at in changes.records.values())
         )
         born = [(c, t.record_id) for c, t in changes.transitions if t.from_status is None]
         if again := [ref for ref in born if ref in changes.records]:
-            await connection.execute(_UNALIAS, *_turn(again))
+            await connection.execute(_UNALIAS, *columns(again))
     if changes.keys:
-        await connection.execute(_KEYS, *_turn((c, key, cluster) for (c, key), cluster in changes.keys.items()))
+        await connection.execute(_KEYS, *columns((c, key, cluster) for (c, key), cluster in changes.keys.items()))
 
 
 async def _save_history(connection: Connection, changes: Changes) -> None:
@@ -403,7 +395,7 @@ async def _save_history(connection: Connection, changes: Changes) -> None:
     if changes.events:
         await connection.execute(
             _EVENTS,
-            *_turn(
+            *columns(
                 (e.company_id, e.received_at, e.topic, e.partition, e.offset, e.record_id, e.event_id, e.kind,
                  e.occurred_at, e.disposition, e.note)
                 for e in changes.events
@@ -412,7 +404,7 @@ async def _save_history(connection: Connection, changes: Changes) -> None:
     if changes.transitions:
         await connection.execute(
             _TRANSITIONS,
-            *_turn(
+            *columns(
                 (c, t.at, t.record_id, t.version, t.from_status and t.from_status.value, t.to_status.value,
                  t.kind and t.kind.value, t.cause, t.note, _json(t.why))
                 for c, t in changes.transitions
@@ -420,27 +412,32 @@ async def _save_history(connection: Connection, changes: Changes) -> None:
         )  # fmt: skip
 
 
-async def _save_flags(connection: Connection, changes: Changes) -> None:
-    for resolved, run in groupby((flag for flag, _ in changes.flags), key=lambda f: f.type is FlagType.RESOLVED):
+async def save_flags(connection: Connection, flags: Sequence[tuple[Flag, int]]) -> None:
+    """Write flags, raised or ended, each with its partition number, and queue them to be told, in order."""
+    for resolved, run in groupby((flag for flag, _ in flags), key=lambda f: f.type is FlagType.RESOLVED):
         # In order, run by run: a record may be flagged and resolved within one batch.
         if resolved:
             await connection.execute(
-                _RESOLVED, *_turn((f.company_id, f.resolves, f.decided_at, f.resolved_by) for f in run)
+                _RESOLVED, *columns((f.company_id, f.resolves, f.decided_at, f.resolved_by) for f in run)
             )
         else:
-            await connection.execute(_RAISED, *_turn(_flag_row(f) for f in run))
-    if changes.flags:
+            await connection.execute(_RAISED, *columns(_flag_row(f) for f in run))
+    if flags:
         await connection.execute(
             _OUTBOX,
-            *_turn(
+            *columns(
                 (f.company_id, number, topics.SYNC_FLAGS, str(f.id), f.type.value, _encoder.encode(f))
-                for f, number in changes.flags
+                for f, number in flags
             ),
         )
+
+
+async def _save_flags(connection: Connection, changes: Changes) -> None:
+    await save_flags(connection, changes.flags)
     if changes.outcomes:
         await connection.execute(
             _OUTCOMES,
-            *_turn(
+            *columns(
                 (c, o.command_id, o.record_id, o.applied, o.reason, o.version, o.decided_at)
                 for c, o in changes.outcomes
             ),
@@ -464,7 +461,7 @@ async def _save_dead(connection: Connection, changes: Changes) -> None:
         return
     await connection.execute(
         _DEAD,
-        *_turn(
+        *columns(
             (d.letter.company_id, d.letter.topic, d.letter.partition, d.letter.offset, d.letter.reason,
              d.letter.detail, d.body, _json(d.headers), d.letter.received_at)
             for d in changes.dead
@@ -472,7 +469,7 @@ async def _save_dead(connection: Connection, changes: Changes) -> None:
     )  # fmt: skip
     await connection.execute(
         _OUTBOX,
-        *_turn(
+        *columns(
             (d.letter.company_id, d.letter.partition, topics.SYNC_DEAD_LETTERS,
              f"{d.letter.topic}/{d.letter.partition}/{d.letter.offset}", "sync.dead_letter", _encoder.encode(d.letter))
             for d in changes.dead
@@ -482,10 +479,10 @@ async def _save_dead(connection: Connection, changes: Changes) -> None:
 
 async def _save_reroutes(connection: Connection, changes: Changes) -> None:
     if changes.reroutes:
-        await connection.execute(_REROUTES, *_turn(_rerouted(envelope) for envelope in changes.reroutes))
+        await connection.execute(_REROUTES, *columns(_rerouted(envelope) for envelope in changes.reroutes))
     if changes.incidents:
-        columns = _turn((i.company_id, i.kind, i.detail, i.seen) for i in changes.incidents)
-        await connection.execute(_INCIDENTS, *columns, changes.at)
+        found = [(i.company_id, i.kind, i.detail, i.seen) for i in changes.incidents]
+        await incidents.seen_many(connection, found, changes.at)
 
 
 def _rerouted(envelope: Envelope) -> tuple[object, ...]:
@@ -507,8 +504,8 @@ def _rerouted(envelope: Envelope) -> tuple[object, ...]:
 
 async def _save_applied(connection: Connection, changes: Changes) -> None:
     if changes.applied:
-        columns = _turn((a.company_id, _json(a.policy), a.after_record_id) for a in changes.applied)
-        await connection.execute(_APPLIED, *columns, changes.at)
+        applied = [(a.company_id, _json(a.policy), a.after_record_id) for a in changes.applied]
+        await connection.execute(_APPLIED, *columns(applied), changes.at)
 
 
 def _ref(item: tuple[RecordRef, object]) -> RecordRef:
@@ -519,12 +516,12 @@ async def _save_questions(connection: Connection, changes: Changes) -> None:
     if not changes.questions:
         return
     if void := sorted(ref for ref, question in changes.questions.items() if question is None):
-        await connection.execute(_UNASKED, *_turn(void))
+        await connection.execute(_UNASKED, *columns(void))
     asked = [(ref, question) for ref, question in sorted(changes.questions.items(), key=_ref) if question is not None]
     if asked:
         await connection.execute(
             _QUESTIONS,
-            *_turn(
+            *columns(
                 (c, r, q.number, PRIORITIES.index(q.priority), q.starts_at, q.not_before, _json(q))
                 for (c, r), q in asked
             ),
@@ -538,11 +535,6 @@ def _policy(text: str) -> Policy | None:
         return _policies.decode(text)
     except msgspec.ValidationError:
         return None
-
-
-def _turn(table: Iterable[tuple[object, ...]]) -> list[list[Any]]:
-    """Turn rows into columns, as `unnest` wants them."""
-    return [list(column) for column in zip(*table, strict=True)]
 
 
 def _json(value: object) -> str:

@@ -1,13 +1,11 @@
 """The verifier as a process: the only place here that knows the concrete Cal.com, Kafka, PostgreSQL and clock."""
 
 import asyncio
-import os
 import random
 import socket
 from collections.abc import Coroutine, Iterable
 from datetime import datetime
 from typing import Any, Final
-from uuid import uuid4
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerClosed, ProducerFenced
@@ -17,7 +15,7 @@ from services.companies.model import Purpose
 from services.companies.register import Register
 from services.plumbing import health, kafka, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
-from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, pause, together
+from services.plumbing.lifecycle import PASSING, bounded, cut, describe, keep, new_holder, pause, together
 from services.plumbing.postgres import Pool
 from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
@@ -71,7 +69,7 @@ class Verifier:
         self._settings, self._clock, self._stop = settings, clock, stop
         self._vault = Vault(settings.secret_key)
         self._zone = _zone(settings.sweep_time_zone)
-        self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._holder = new_holder()
         self.health = health.Health()
         self.health.unready("kafka", "not connected yet")
         self.health.unready("postgres", "not connected yet")

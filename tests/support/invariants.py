@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from schemas import topics
 from schemas.envelope import Envelope
-from schemas.flags import Flag, Kind
+from schemas.flags import RECORD_KINDS, Flag
 from services.reconciler.core.effects import STATUS_OF
 from services.reconciler.core.events import DeadlineReached
 from services.reconciler.core.policy import Policy
@@ -101,7 +101,7 @@ def _flags_once(view: View) -> None:
     unended = [flag for flag in view.raised.values() if flag.id not in view.resolved]
     doubled = [k for k, n in Counter((f.company_id, f.record_id, f.kind) for f in unended).items() if n > 1]
     assert not doubled, f"I2: {doubled}"
-    of_records = {flag.id for flag in unended if flag.kind is not Kind.WEBHOOK_SILENT}  # that one is of the company
+    of_records = {flag.id for flag in unended if flag.kind in RECORD_KINDS}  # others are of the company
     on_records = {record.flag.id for record in view.records if record.flag}
     assert on_records == of_records, "I2: open flags and flagged records differ"
     assert all(flag_id in view.raised for flag_id in view.resolved), "a resolution without its flag"

@@ -16,7 +16,7 @@ from schemas.observations import Check
 from schemas.verification import Priority
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
-from services.plumbing.lifecycle import PASSING, bounded
+from services.plumbing.lifecycle import PASSING, bounded, first_of
 from services.plumbing.settings import Settings
 from services.verifier import announce
 from services.verifier.checks.asking import Asker, Outcome, Refused
@@ -140,15 +140,8 @@ class Worker:
             due = await self._queue.next_due(shut=shut, crowded=crowded, humans_only=humans_only)
             moments += [] if due is None else [due]
         seconds = min(((moment - now).total_seconds() for moment in moments), default=_LOOK_SECONDS)
-        await self._woken(min(seconds, _LOOK_SECONDS) if seconds > 0 else _HELD_SECONDS, stop)
-
-    async def _woken(self, seconds: float, stop: asyncio.Event) -> None:
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self.wake, stop)]
-        try:
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
+        seconds = min(seconds, _LOOK_SECONDS) if seconds > 0 else _HELD_SECONDS
+        await first_of(self.wake, stop, seconds=seconds)
 
     async def _work(self, leased: Leased, account: Account, *, human: bool) -> None:
         company_id = leased.question.company_id

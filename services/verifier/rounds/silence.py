@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.flags import NOT_VERIFIED, Flag, FlagType, Kind, Why, company_flag_id, company_record_id
+from schemas.flags import Flag, FlagType, Kind, Why, company_flag
 from schemas.triggers import TRIGGERS
 from services.verifier.answers import Webhook
 
@@ -197,22 +197,8 @@ def _resolved(company_id: str, generation: int, looked: Looked, now: datetime) -
 
 
 def _flag(company_id: str, generation: int, kind: FlagType, looked: Looked, now: datetime) -> Flag:
-    raised = company_flag_id(company_id, Kind.WEBHOOK_SILENT, generation)
-    over = kind is FlagType.RESOLVED
-    return Flag(
-        id=company_flag_id(company_id, f"resolved:{Kind.WEBHOOK_SILENT}", generation) if over else raised,
-        type=kind,
-        company_id=company_id,
-        record_id=company_record_id(company_id),
-        kind=Kind.WEBHOOK_SILENT,
-        generation=generation,
-        decided_at=now,
-        reason=looked.detail,
-        verdict=NOT_VERIFIED,
-        resolves=raised if over else None,
-        resolved_by="auto" if over else None,
-        why=Why(note=looked.state.value),
-    )
+    why = Why(note=looked.state.value)
+    return company_flag(company_id, Kind.WEBHOOK_SILENT, generation, kind, now, reason=looked.detail, why=why)
 
 
 def _sum(recent: Sequence[Sample], now: datetime) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from schemas.envelope import Delivery
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.lifecycle import pause
-from services.plumbing.postgres import Connection, Pool
+from services.plumbing.postgres import Connection, Pool, columns
 from services.verifier.gate.incidents import Kind
 from services.verifier.rounds.schedule import SIX_HOURS, SweepKind, latest_slot, slot_id
 
@@ -250,8 +250,8 @@ class Sweeps:
         A company whose key or Cal.com does not answer must not hold up the others for ever: see PATIENCE.
         """
         if self._undecided and now - self._published_at < PATIENCE:
-            ids = [list(column) for column in zip(*self._undecided, strict=True)]
-            self._undecided = [tuple(row) for row in await connection.fetch(_UNDECIDED, *ids)]
+            found = await connection.fetch(_UNDECIDED, *columns(self._undecided))
+            self._undecided = [tuple(row) for row in found]
             if self._undecided:
                 return False
         passed_over = self._passed_over.setdefault(sweep.sweep_id, set())
