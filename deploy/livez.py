@@ -5,7 +5,7 @@ import sys
 import urllib.request
 from http import HTTPStatus
 
-PORTS = {"INGEST": "8080", "RECONCILER": "8081", "NOTIFIER": "8082", "VERIFIER": "8083"}
+PORTS = {"INGEST": "8080", "RECONCILER": "8081", "NOTIFIER": "8082", "VERIFIER": "8083", "CONSOLE": "8090"}
 
 
 def alive(port: str) -> bool:

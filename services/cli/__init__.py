@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "records": "services.cli.records:records",
     "status": "services.cli.status:status",
     "retry": "services.cli.retry:retry",
+    "notify": "services.cli.notify:notify",
     "dead-letters": "services.cli.dead_letters:dead_letters",
     "migrate": "services.cli.setup:migrate",
     "topics": "services.cli.setup:topics",
@@ -23,6 +24,7 @@ COMMANDS: Final = {
     "reconciler": "services.cli.service:reconciler",
     "verifier": "services.cli.service:verifier",
     "notifier": "services.cli.service:notifier",
+    "console": "services.cli.service:console",
 }
 
 

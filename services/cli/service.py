@@ -52,12 +52,24 @@ def notifier(config: Path | None) -> None:
     _serve("notifier", config)
 
 
-def _serve(name: str, config: Path | None) -> None:
+@click.command()
+@config_option
+def console(config: Path | None) -> None:
+    """Run the pages for people.
+
+    So far the one that every mail links to: what its reader is mailed.
+    """
+    _serve("console", config, needs=("postgres_dsn",))
+
+
+def _serve(
+    name: str, config: Path | None, *, needs: tuple[str, ...] = ("kafka_bootstrap_servers", "postgres_dsn")
+) -> None:
     from services.plumbing import lifecycle, telemetry  # noqa: PLC0415
     from services.plumbing.settings import load  # noqa: PLC0415
 
     settings = load(os.environ, config)
-    settings.need("kafka_bootstrap_servers", "postgres_dsn")
+    settings.need(*needs)
     telemetry.configure_logs(settings)
     warn_of_unknown()
     serve = import_module(f"services.{name}.main").serve

@@ -40,6 +40,7 @@ class Furnished(Struct, frozen=True, kw_only=True):
     reconciler: socket.socket
     verifier: socket.socket
     notifier: socket.socket
+    console: socket.socket
     sink: MailSink | None
     mailbox: socket.socket | None
 
@@ -73,10 +74,13 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
             ("reconciler_port", settings.reconciler_host, settings.reconciler_port),
             ("verifier_port", settings.verifier_host, settings.verifier_port),
             ("notifier_port", settings.notifier_host, settings.notifier_port),
+            ("console_port", settings.console_host, settings.console_port),
         )
     ]
     if not settings.ingest_public_url:
         settings = replace(settings, ingest_public_url=url(doors[0]))
+    if "console_url" not in plan.given:
+        settings = replace(settings, console_url=url(doors[4]))
     mailbox = opened.enter_context(health.listen(HOST, 0)) if sink else None
     return Furnished(
         settings=settings,
@@ -84,6 +88,7 @@ async def furnish(plan: Plan, opened: AsyncExitStack) -> Furnished:
         reconciler=doors[1],
         verifier=doors[2],
         notifier=doors[3],
+        console=doors[4],
         sink=sink,
         mailbox=mailbox,
     )

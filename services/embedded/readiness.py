@@ -19,10 +19,10 @@ READY_SECONDS: Final = 60.0
 
 
 class Addresses(Struct, frozen=True, kw_only=True):
-    """Where things are: what `up --json` prints. `console`: where links in mails lead, if something answers there."""
+    """Where things are: what `up --json` prints."""
 
     ingest: str
-    console: str | None
+    console: str
     kafka: str
     postgres: str
     smtp: str
@@ -34,7 +34,7 @@ class Addresses(Struct, frozen=True, kw_only=True):
         return shown | {"postgres": re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", self.postgres)}
 
 
-_SERVICES: Final = ("ingest", "reconciler", "verifier", "notifier")
+_SERVICES: Final = ("ingest", "reconciler", "verifier", "notifier", "console")
 
 
 async def await_all(furnished: Furnished, since: datetime, stop: asyncio.Event) -> Addresses:
@@ -47,7 +47,7 @@ async def await_all(furnished: Furnished, since: datetime, stop: asyncio.Event) 
         for name, door in doors.items():
             await _await_ready(client, name, url(door), stop)
         await _await_owned(furnished.settings, since, stop)
-        return await _addresses(client, furnished)
+    return _addresses(furnished)
 
 
 async def _await_ready(client: httpx.AsyncClient, name: str, where: str, stop: asyncio.Event) -> None:
@@ -84,21 +84,13 @@ async def _await_owned(settings: Settings, since: datetime, stop: asyncio.Event)
         await postgres.close(pool)
 
 
-async def _addresses(client: httpx.AsyncClient, furnished: Furnished) -> Addresses:
+def _addresses(furnished: Furnished) -> Addresses:
     settings = furnished.settings
     return Addresses(
         ingest=url(furnished.ingest),
-        console=settings.console_url if await _answers(client, settings.console_url) else None,
+        console=url(furnished.console),
         kafka=settings.kafka_bootstrap_servers,
         postgres=settings.postgres_dsn,
         smtp=f"{settings.smtp_host}:{settings.smtp_port}",
         mailbox=url(furnished.mailbox) if furnished.mailbox else None,
     )
-
-
-async def _answers(client: httpx.AsyncClient, where: str) -> bool:
-    """Tell whether a console of ours answers at an address."""
-    try:
-        return (await client.get(f"{where.rstrip('/')}/livez", timeout=2)).text == "alive\n"
-    except (httpx.TransportError, httpx.InvalidURL):
-        return False

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct, structs
 
+from services.console import main as console
 from services.embedded import state
 from services.embedded.furniture import Furnished, Plan, furnish
 from services.embedded.mailbox import mailbox_app
@@ -59,6 +60,7 @@ async def _serve(plan: Plan, furnished: Furnished, stop: asyncio.Event, ready: R
         reconciler.serve(settings, stop, listener=furnished.reconciler),
         verifier.serve(settings, stop, listener=furnished.verifier),
         notifier.serve(settings, stop, listener=furnished.notifier),
+        console.serve(settings, stop, listener=furnished.console),
         _announce(plan, furnished, stop, ready),
     ]
     if furnished.sink and furnished.mailbox:
@@ -86,6 +88,10 @@ _SHARED: Final = (
     "ingest_public_url",
     "console_url",
     "calcom_private_addresses",
+    "smtp_host",
+    "smtp_port",
+    "smtp_security",
+    "mail_from",
 )
 
 

@@ -126,9 +126,9 @@ def test_a_key_that_was_made_stays(tmp_path: Path) -> None:
 
 
 def test_a_screen_shows_no_password() -> None:
-    addresses = Addresses(ingest="http://a", console=None, kafka="k:1", postgres=dsn(1), smtp="s:1", mailbox=None)
+    addresses = Addresses(ingest="http://a", console="http://c", kafka="k:1", postgres=dsn(1), smtp="s:1", mailbox=None)
     assert addresses.for_people()["postgres"] == "postgresql://reconcal:***@127.0.0.1:1/reconcal"
-    assert addresses.for_people()["console"] == "-"
+    assert addresses.for_people()["mailbox"] == "-"
 
 
 def test_the_demo_signs_as_the_reference_implementation_does() -> None:
