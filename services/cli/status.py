@@ -19,8 +19,9 @@ def status(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None
     """Say how everything is. Exit 0: well, 1: not.
 
     Per partition: its owner, the next offsets, how far they are from the end of the log, the age of the frontier and
-    the decisions that wait for it. Then what was found, flagged and mailed; what Cal.com is to be asked and what keeps
-    it from being asked, sweeps and loadings under way, silent webhooks; and what is wrong.
+    the decisions that wait for it. Then what was found and flagged; what Cal.com is to be asked and what keeps it from
+    being asked, sweeps and loadings under way, silent webhooks; who was told and who waits to be, what keeps them from
+    it and how to mend that; and what is wrong.
     """
     from services.cli.output import line  # noqa: PLC0415
     from services.cli.picture import take  # noqa: PLC0415
@@ -34,7 +35,7 @@ def status(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None
 
 
 def _show(picture: "Picture") -> None:
-    from services.cli import verifying  # noqa: PLC0415
+    from services.cli import notifying, verifying  # noqa: PLC0415
     from services.cli.output import console, table  # noqa: PLC0415
 
     screen = console()
@@ -54,12 +55,13 @@ def _show(picture: "Picture") -> None:
     for name, counts in (
         ("Records", picture.records),
         ("Open flags", picture.open_flags),
-        ("Mails", picture.mails),
         ("Outbox", picture.outbox),
         ("Dead letters", picture.dead_letters),
     ):
         screen.print(f"{name + ':':14}" + (", ".join(f"{count} {what}" for what, count in counts.items()) or "none"))
     for what, said in verifying.lines(picture.verifier):
+        screen.print(f"{what + ':':14}{said}")
+    for what, said in notifying.lines(picture.notifier, picture.at):
         screen.print(f"{what + ':':14}{said}")
     for incident in picture.incidents:
         seen = f"{incident.seen} times, last at {incident.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -24,7 +24,7 @@ _QUESTIONS: Final = """
 SELECT priority, count(*) AS waiting, count(*) FILTER (WHERE not_before > $1) AS put_off,
   count(*) FILTER (WHERE leased_until > $1) AS being_asked, min(created_at) AS oldest_at,
   count(*) FILTER (WHERE not_before < $2 AND (leased_until IS NULL OR leased_until <= $1)
-    AND NOT EXISTS (SELECT FROM incidents i WHERE i.company_id = v.company_id)) AS overdue
+    AND NOT EXISTS (SELECT FROM incidents i WHERE i.company_id = v.company_id AND i.kind ^@ 'calcom_')) AS overdue
 FROM verifications v GROUP BY priority ORDER BY priority"""
 
 #: Keys that nobody may ask with now; the key itself is nowhere.
@@ -38,7 +38,8 @@ FROM api_budgets WHERE blocked_until > $1 OR opened_at IS NOT NULL OR refused_at
 #: Companies whose key counts, and when they were polled last; late ones and those with an error first.
 _POLLS: Final = """
 SELECT company_id, polled_at, cursor_at, rows_seen, unseen, error,
-  coalesce(polled_at, began_at) < $2 AND NOT EXISTS (SELECT FROM incidents i WHERE i.company_id = p.company_id) AS late
+  coalesce(polled_at, began_at) < $2 AND NOT EXISTS (
+    SELECT FROM incidents i WHERE i.company_id = p.company_id AND i.kind ^@ 'calcom_') AS late
 FROM api_polls p WHERE EXISTS (SELECT FROM company_secrets s JOIN companies c USING (company_id)
   WHERE s.company_id = p.company_id AND purpose = 'calcom_api_key' AND (expires_at IS NULL OR expires_at > $1)
     AND c.removed_at IS NULL)

@@ -11,8 +11,10 @@ from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from schemas import topics
+from schemas.flags import THRESHOLDS, FlagType
+from services.notifier.ports import TroubleKind
 from services.plumbing import kafka, telemetry
-from services.plumbing.settings import unknown
+from services.plumbing.settings import defaults, unknown
 from services.verifier.gate import incidents
 
 ROOT: Final = Path(__file__).parents[2]
@@ -47,6 +49,30 @@ def test_alerts_name_incidents_that_there_are() -> None:
         assert any(re.fullmatch(pattern, kind) for kind in incidents.Kind), pattern
 
 
+def test_alerts_name_flags_that_there_are() -> None:
+    text = (ROOT / "deploy/prometheus/alerts.yaml").read_text("utf-8")
+    patterns = re.findall(r'reconcal_flags_total\{type=~"(.+?)"\}', text)
+    assert patterns
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, flag_type) for flag_type in FlagType), pattern
+
+
+def test_alerts_name_troubles_of_delivery_that_there_are_and_leave_none_out() -> None:
+    text = (ROOT / "deploy/prometheus/alerts.yaml").read_text("utf-8")
+    patterns = re.findall(r'reconcal_delivery_troubles\{kind=~?"(.+?)"\}', text)
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, kind) for kind in TroubleKind), pattern
+    for kind in TroubleKind:
+        assert any(re.fullmatch(pattern, kind) for pattern in patterns), kind
+
+
+def test_a_crossed_threshold_is_explained_by_its_name() -> None:
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text("utf-8"))["groups"]
+    (rule,) = [rule for group in groups for rule in group["rules"] if rule["alert"] == "ReconcalThresholdCrossed"]
+    for kind in THRESHOLDS:
+        assert kind.lower() in rule["annotations"]["description"]
+
+
 def test_the_metrics_are_found() -> None:
     assert {"reconcal_dead_letters_total", "reconcal_ingest_seconds_bucket", "reconcal_held_decisions"} <= metrics()
 
@@ -74,6 +100,21 @@ def test_every_service_is_a_command_that_may_write_nowhere_and_ends_in_time(name
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["stop_grace_period"] == "15s"
+
+
+def test_the_health_check_knows_the_port_of_every_service() -> None:
+    asked = dict(re.findall(r'"([A-Z]+)": "(\d+)"', (ROOT / "deploy/livez.py").read_text("utf-8")))
+    ports = {name: defaults()[f"{name}_port"] for name, service in OURS.items() if service["restart"] != "no"}
+    assert asked == {name.upper(): str(port) for name, port in ports.items()}
+    exposed = re.findall(r"^EXPOSE (.+)$", (ROOT / "deploy/Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert set(exposed[0].split()) == set(asked.values())
+
+
+def test_what_is_published_is_listened_to_from_outside_the_container() -> None:
+    for name, service in OURS.items():
+        for port in service.get("ports", ()):
+            assert service["environment"][f"RECONCAL_{name.upper()}_HOST"] == "0.0.0.0"  # noqa: S104 - read, not bound
+            assert port == "{0}:{0}".format(defaults()[f"{name}_port"])
 
 
 def test_no_secret_has_a_default() -> None:

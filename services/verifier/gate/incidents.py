@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from services.companies import incidents
 from services.plumbing import telemetry
 from services.plumbing.clock import Clock
 from services.plumbing.postgres import Pool
@@ -34,8 +35,6 @@ class Trouble(Struct, frozen=True):
 
 #: What one good answer does not disprove is over when it was not seen for so long.
 SETTLING: Final = timedelta(minutes=10)
-#: The same news of a company is written so often at most.
-AGAIN: Final = timedelta(minutes=1)
 
 _SETTLING_KINDS: Final = (Kind.LIMITED, Kind.WRONG_ANSWER)
 _ADDRESS: Final = frozenset({Reason.NOT_CALCOM, Reason.REDIRECT, Reason.PRIVATE_ADDRESS})
@@ -100,33 +99,6 @@ def _host(account: Account) -> str:
     return urlsplit(account.base_url).hostname or "the address"
 
 
-#: Notes trouble; `opened`: it is new.
-_SEEN: Final = """
-INSERT INTO incidents AS i (company_id, kind, detail, opened_at, last_seen_at) VALUES ($1, $2, $3, $4, $4)
-ON CONFLICT (company_id, kind) DO UPDATE
-SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, seen = i.seen + 1
-RETURNING seen = 1 AS opened"""
-
-#: Notes what is known by hearsay, where the company has nothing of its own; `opened`: it is new.
-_HEARD: Final = """
-INSERT INTO incidents AS i (company_id, kind, detail, opened_at, last_seen_at)
-SELECT $1, $2, $3, $4, $4
-WHERE NOT EXISTS (SELECT FROM incidents WHERE company_id = $1 AND kind <> $2 AND kind = ANY($5::text[]))
-ON CONFLICT (company_id, kind) DO UPDATE SET last_seen_at = excluded.last_seen_at, seen = i.seen + 1
-RETURNING seen = 1 AS opened"""
-
-#: Ends what a good answer disproves.
-_OVER: Final = """
-DELETE FROM incidents
-WHERE company_id = $1 AND kind = ANY($2::text[]) AND (kind <> ALL($3::text[]) OR last_seen_at < $4)
-RETURNING kind"""
-
-#: Ends what is of companies that have no account any more.
-_KEEP: Final = "DELETE FROM incidents WHERE kind = ANY($1::text[]) AND company_id <> ALL($2::text[])"
-
-_COUNT: Final = "SELECT kind, count(*) FROM incidents WHERE kind = ANY($1::text[]) GROUP BY kind"
-
-
 class PostgresIncidents:
     """See `gateway.Incidents`; raises asyncpg's errors, OSError or TimeoutError when the database is away."""
 
@@ -139,8 +111,8 @@ class PostgresIncidents:
     async def seen(self, company_id: str, trouble: Trouble) -> None:
         """See `gateway.Incidents`."""
         self._good.pop(company_id, None)
-        row = (company_id, trouble.kind, trouble.detail, self._clock.now())
-        await self._opened(company_id, trouble, await self._pool.fetchval(_SEEN, *row))
+        opened = await incidents.seen(self._pool, company_id, trouble.kind, trouble.detail, self._clock.now())
+        await self._opened(company_id, trouble, opened=opened)
 
     async def heard(self, company_id: str, trouble: Trouble) -> None:
         """See `gateway.Incidents`."""
@@ -148,27 +120,28 @@ class PostgresIncidents:
         if _lately(self._heard.get(company_id), now):
             return
         self._good.pop(company_id, None)
-        row = (company_id, trouble.kind, trouble.detail, now, list(Kind))
-        opened = await self._pool.fetchval(_HEARD, *row)
+        opened = await incidents.heard(self._pool, company_id, trouble.kind, trouble.detail, now, unless=list(Kind))
         self._heard[company_id] = now
-        await self._opened(company_id, trouble, opened)
+        await self._opened(company_id, trouble, opened=opened)
 
     async def over(self, company_id: str) -> None:
         """See `gateway.Incidents`."""
         now = self._clock.now()
         if _lately(self._good.get(company_id), now):
             return
-        ended = await self._pool.fetch(_OVER, company_id, list(Kind), list(_SETTLING_KINDS), now - SETTLING)
+        ended = await incidents.over(
+            self._pool, company_id, list(Kind), settling=_SETTLING_KINDS, unseen_since=now - SETTLING
+        )
         self._good[company_id] = now
         self._heard.pop(company_id, None)
-        for row in ended:
-            telemetry.log().info(telemetry.CALCOM_INCIDENT_OVER, company=company_id, kind=row["kind"])
+        for kind in ended:
+            telemetry.log().info(telemetry.CALCOM_INCIDENT_OVER, company=company_id, kind=kind)
         if ended:
             await self.measure()
 
     async def keep(self, company_ids: Collection[str]) -> None:
         """End the incidents of all other companies: removed, or without a key."""
-        await self._pool.execute(_KEEP, list(Kind), list(company_ids))
+        await incidents.keep(self._pool, list(Kind), company_ids)
         for memory in (self._good, self._heard):
             for company_id in memory.keys() - set(company_ids):
                 del memory[company_id]
@@ -176,11 +149,10 @@ class PostgresIncidents:
 
     async def measure(self) -> None:
         """Show how many companies have an incident, by kind, whichever process has seen it."""
-        found = dict(await self._pool.fetch(_COUNT, list(Kind)))
-        for kind in Kind:
-            telemetry.calcom_incidents.labels(kind.value).set(found.get(kind.value, 0))
+        for kind, companies in (await incidents.count(self._pool, [kind.value for kind in Kind])).items():
+            telemetry.calcom_incidents.labels(kind).set(companies)
 
-    async def _opened(self, company_id: str, trouble: Trouble, opened: bool | None) -> None:  # noqa: FBT001 - of a row
+    async def _opened(self, company_id: str, trouble: Trouble, *, opened: bool) -> None:
         if opened:
             told = {"company": company_id, "kind": trouble.kind.value, "detail": trouble.detail}
             telemetry.log().warning(telemetry.CALCOM_INCIDENT, **told)
@@ -188,4 +160,4 @@ class PostgresIncidents:
 
 
 def _lately(at: datetime | None, now: datetime) -> bool:
-    return at is not None and timedelta(0) <= now - at < AGAIN
+    return at is not None and timedelta(0) <= now - at < incidents.AGAIN

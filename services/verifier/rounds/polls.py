@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.topics import CALCOM_BOOKINGS
+from services.companies import incidents
 from services.plumbing import telemetry
 from services.plumbing.postgres import Connection, Pool
 from services.verifier.rounds.silence import Sample
@@ -45,17 +46,6 @@ JOIN records r USING (company_id, record_id)
 WHERE e.company_id = $1 AND e.received_at BETWEEN $4 AND $5 AND r.booking_uid IS NOT NULL
   AND e.kind IN ('BOOKING_CREATED', 'BOOKING_REQUESTED', 'BOOKING_RESCHEDULED', 'BOOKING_CANCELLED', 'BOOKING_REJECTED')
 GROUP BY r.booking_uid ORDER BY max(e.received_at) DESC LIMIT $7"""
-
-#: Says what a company's admin has to mend; `opened`: it is new.
-_TROUBLE: Final = """
-INSERT INTO incidents AS i (company_id, kind, detail, opened_at, last_seen_at) VALUES ($1, $2, $3, $4, $4)
-ON CONFLICT (company_id, kind) DO UPDATE
-SET detail = excluded.detail, last_seen_at = excluded.last_seen_at, seen = i.seen + 1
-RETURNING seen = 1"""
-_OVER: Final = "DELETE FROM incidents WHERE company_id = $1 AND kind = $2 RETURNING 1"
-
-#: Of companies that are asked for no more.
-_KEEP: Final = "DELETE FROM incidents WHERE kind = ANY($1::text[]) AND company_id <> ALL($2::text[])"
 
 _samples: Final = msgspec.json.Decoder(tuple[Sample, ...])
 
@@ -116,14 +106,14 @@ class Polls:
 
     async def trouble(self, company_id: str, kind: str, detail: str, now: datetime) -> None:
         """Open an incident, or say that it goes on."""
-        if await self._pool.fetchval(_TROUBLE, company_id, kind, detail, now):
+        if await incidents.seen(self._pool, company_id, kind, detail, now):
             telemetry.log().warning(telemetry.CALCOM_INCIDENT, company=company_id, kind=kind, detail=detail)
 
     async def over(self, company_id: str, kind: str) -> None:
         """End an incident."""
-        if await self._pool.fetchval(_OVER, company_id, kind):
+        if await incidents.over(self._pool, company_id, [kind]):
             telemetry.log().info(telemetry.CALCOM_INCIDENT_OVER, company=company_id, kind=kind)
 
     async def keep(self, company_ids: Collection[str]) -> None:
         """End the incidents of all other companies: removed, or without a key."""
-        await self._pool.execute(_KEEP, [FILTER_IGNORED, LIST_INCOMPLETE], list(company_ids))
+        await incidents.keep(self._pool, [FILTER_IGNORED, LIST_INCOMPLETE], company_ids)
