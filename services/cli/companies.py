@@ -9,9 +9,10 @@ import click
 from services.cli.company_calcom import app_loaded_option, backfill, loaded_at, webhook
 from services.cli.company_output import show_added, show_companies
 from services.cli.company_rules import chosen_of, rules
-from services.cli.company_work import on, on_with_vault, rotate, secret_in, vault_of
+from services.cli.company_work import A_FILE, on, on_with_vault, rotate, secret_in, vault_of
 from services.cli.contacts import LANGUAGES, ROLES, contacts, contacts_of
 from services.cli.context import company_argument, database_settings, json_option, located, run
+from services.cli.endpoints import endpoints
 from services.cli.output import line
 
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 
 PURPOSES: Final = ("calcom-webhook", "app-webhook", "ingest-token", "calcom-api-key")
 
-_a_file: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-
 
 @click.group()
 def companies() -> None:
     """Add, change, list and remove companies."""
 
 
-for _more in (contacts, webhook, backfill):
+for _more in (contacts, endpoints, webhook, backfill):
     companies.add_command(_more)
 
 
@@ -50,7 +49,7 @@ for _more in (contacts, webhook, backfill):
     "--role", "roles", multiple=True, type=ROLES, help="One for all contacts, or one a contact. [default: admin]"
 )
 @click.option("--language", "languages", multiple=True, type=LANGUAGES, help="Likewise. [default: en]")
-@click.option("--calcom-api-key-file", type=_a_file, help="File with a Cal.com API key.")
+@click.option("--calcom-api-key-file", type=A_FILE, help="File with a Cal.com API key.")
 @click.option("--calcom-base-url", help="Cal.com's API. [default: https://api.cal.com/v2]")
 @json_option
 def add(
@@ -93,7 +92,7 @@ _FIELDS: Final = {"webhook_secret": "calcom_webhook", "app_webhook_secret": "app
 @click.option("--time-zone", help="IANA zone of the times in mails.")
 @rules
 @click.option("--calcom-base-url", help="Cal.com's API.")
-@click.option("--calcom-api-key-file", type=_a_file, help="File with a Cal.com API key; replaces the present one.")
+@click.option("--calcom-api-key-file", type=A_FILE, help="File with a Cal.com API key; replaces the present one.")
 @app_loaded_option
 @json_option
 def set_(
@@ -143,7 +142,7 @@ def list_(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
 @company_argument
 @located
 @click.option("--purpose", type=click.Choice(PURPOSES), default=PURPOSES[0], show_default=True, help="Which secret.")
-@click.option("--secret-file", type=_a_file, help="File with the new secret; generated if not given.")
+@click.option("--secret-file", type=A_FILE, help="File with the new secret; generated if not given.")
 @click.option(
     "--keep-old-seconds",
     type=float,

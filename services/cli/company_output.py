@@ -1,7 +1,7 @@
 """How companies are shown: what an operator has to enter elsewhere stands here."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from services.companies.admin import Added
     from services.companies.model import Company
     from services.plumbing.settings import Settings
+
+#: Of a company's alerts.
+FIGURES: Final = (
+    "group_wait_seconds",
+    "group_interval_seconds",
+    "reminder_seconds",
+    "urgent_within_seconds",
+    "orphans_per_day_max",
+    "failed_checks_per_hour_max",
+    "waiting_for_review_max",
+    "sync_success_min_percent",
+)
 
 
 def show_companies(found: "Sequence[Company]", keyed: "Collection[str]", *, as_json: bool) -> None:
@@ -45,6 +57,21 @@ def show_companies(found: "Sequence[Company]", keyed: "Collection[str]", *, as_j
             asked,
         )
     console().print(shown if found else "No companies yet: `reconcal companies add` makes one.")
+    for company in found:
+        if own := _own_figures(company):
+            console().print(f"{company.company_id} has figures of its own: {', '.join(own)}")
+
+
+def _own_figures(company: "Company") -> list[str]:
+    """Give the figures of its alerts that are not everybody's, as `set` takes them."""
+    from services.companies.model import Company  # noqa: PLC0415
+
+    usual = Company(company_id="", name="")
+    return [
+        f"--{name.replace('_', '-')} {value:g}"
+        for name in FIGURES
+        if (value := getattr(company, name)) != getattr(usual, name)
+    ]
 
 
 def _span(seconds: float) -> str:

@@ -39,6 +39,38 @@ _OPTIONS: Final = (
         type=float,
         help="How long a record may wait for Cal.com's API to answer before it is flagged without. [default: 14400]",
     ),
+    click.option("--group-wait-seconds", type=float, help="How long news is collected before a mail. [default: 30]"),
+    click.option(
+        "--group-interval-seconds",
+        type=float,
+        help="At most one mail to a person in this time, but for what is urgent. [default: 300]",
+    ),
+    click.option(
+        "--reminder-seconds",
+        type=float,
+        help="When people are reminded of what is still open; later ever more rarely. [default: 14400]",
+    ),
+    click.option(
+        "--urgent-within-seconds",
+        type=float,
+        help="An appointment that begins within this time is mailed at once; 0: none is. [default: 7200]",
+    ),
+    click.option("--orphans-per-day-max", type=int, help="More orphans than this in a day are an alarm. [default: 5]"),
+    click.option(
+        "--failed-checks-per-hour-max",
+        type=int,
+        help="More failed checks than this in an hour are an alarm. [default: 10]",
+    ),
+    click.option(
+        "--waiting-for-review-max",
+        type=int,
+        help="More cases than this that wait for review are an alarm. [default: 20]",
+    ),
+    click.option(
+        "--sync-success-min-percent",
+        type=float,
+        help="A smaller share in sync than this in a day is an alarm; 0: none is. [default: 95]",
+    ),
 )
 
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import click
+
 from services.cli.context import connected
 from services.cli.failures import Failure, Wrong
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: A file that a secret lies in.
+A_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 #: What is said where Cal.com was to be asked for a company that has no key; `company` is its id.
 NO_API_KEY: Final = "{company} has no Cal.com API key: `reconcal companies set {company} --calcom-api-key-file`"
 _HAS_KEY: Final = """

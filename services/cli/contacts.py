@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,14 +12,18 @@ from services.cli.output import line
 
 if TYPE_CHECKING:
     from services.companies.admin import NewContact
+    from services.companies.model import Contact
 
 ROLES: Final = click.Choice(("admin", "manager", "viewer"))
 LANGUAGES: Final = click.Choice(("de", "en"))
+#: Who is mailed at all.
+_TOLD: Final = ("admin", "manager")
+_AGAIN: Final = "--deliver-again"
 
 
 @click.group()
 def contacts() -> None:
-    """Add, list and remove the people who are told of flags."""
+    """Add, change, list and remove the people who are told of flags."""
 
 
 @contacts.command("list")
@@ -36,10 +40,27 @@ def list_contacts(*, company_id: str, data_dir: Path | None, config: Path | None
         for contact in found:
             line(contact)
         return
-    shown = table(f"Contacts of {company_id}", "name", "e-mail", "role", "language", "mail refused since")
+    shown = table(f"Contacts of {company_id}", "name", "e-mail", "role", "language", "mail", "muted", "mail refused")
     for contact in found:
-        shown.add_row(contact.name, contact.email, contact.role, contact.language, moment(contact.suppressed_at))
+        refused = f"{moment(contact.suppressed_at)} {contact.suppressed_reason or ''}" if contact.suppressed_at else ""
+        said = (contact.role, contact.language, _mailed(contact), " ".join(contact.muted_kinds), refused)
+        shown.add_row(contact.name, contact.email, *said)
     console().print(shown)
+    if any(contact.suppressed_at for contact in found):
+        click.echo(
+            f"Mail is sent to an address again after `reconcal companies contacts set {company_id} EMAIL {_AGAIN}`."
+        )
+
+
+#: Options whose name is taken.
+_FIELDS: Final = {"new_email": "email"}
+
+
+def _mailed(contact: "Contact") -> str:
+    """Say when somebody is mailed."""
+    if contact.role not in _TOLD or contact.delivery == "none":
+        return "none"
+    return f"daily at {contact.daily_at:%H:%M}" if contact.delivery == "daily" else "at once"
 
 
 @contacts.command("add")
@@ -57,6 +78,47 @@ def add_contact(
     new = admin.NewContact(person=person, role=role, language=language)
     contact = run(on(database_settings(data_dir, config), lambda conn: admin.add_contact(conn, company_id, new)))
     click.echo(f"{contact.email} is told as {contact.role} of {company_id}.")
+
+
+@contacts.command("set")
+@company_argument
+@click.argument("email")
+@located
+@click.option("--delivery", metavar="WHEN", help="immediate: as grouped; daily: one digest a day; none: no mail.")
+@click.option("--daily-at", metavar="08:00", help="When a daily digest is mailed, on the company's clock.")
+@click.option("--mute", multiple=True, metavar="KIND", help="Mail no flags of this kind, such as WAITING_FOR_REVIEW.")
+@click.option("--unmute", multiple=True, metavar="KIND", help="Mail them again.")
+@click.option("--language", metavar="LANGUAGE", help="de or en.")
+@click.option("--role", metavar="ROLE", help="admin, manager, or viewer (who is not mailed).")
+@click.option("--name", help="As mails address the person.")
+@click.option("--email", "new_email", metavar="EMAIL", help="Another address of the same person, to be mailed instead.")
+@click.option(_AGAIN, is_flag=True, help="The address was refused for good, and takes mail again.")
+@json_option
+def set_contact(
+    *,
+    company_id: str,
+    email: str,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401 - strings, checked by `admin`
+) -> None:
+    """Change how a person, named by e-mail address, is mailed; what is not given stays."""
+    from services.companies import admin  # noqa: PLC0415
+
+    chosen = {_FIELDS.get(name, name): value for name, value in given.items() if value not in (None, (), False)}
+    if not chosen:
+        raise click.UsageError("nothing to change: give at least one option")
+    changes = admin.ContactChanges(**chosen)
+    settings = database_settings(data_dir, config)
+    contact = run(on(settings, lambda conn: admin.set_contact(conn, company_id, email, changes)))
+    if as_json:
+        line(contact)
+        return
+    muted = f"; not about {', '.join(contact.muted_kinds)}" if contact.muted_kinds else ""
+    refused = "; the address refuses mail" if contact.suppressed_at else ""
+    who = f"{contact.name} <{contact.email}>, {contact.role}, {contact.language}"
+    click.echo(f"{who}: mail {_mailed(contact)}{muted}{refused}.")
 
 
 @contacts.command("remove")

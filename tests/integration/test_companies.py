@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 
 from schemas.rules import COMPARED, Waiting
 from services.cli import main
-from services.companies import admin
-from services.companies.admin import Changes, CompanyError, NewCompany, NewContact
-from services.companies.model import Purpose
+from services.companies import admin, endpoints
+from services.companies.admin import Changes, CompanyError, ContactChanges, NewCompany, NewContact
+from services.companies.endpoints import NewEndpoint
+from services.companies.model import Delivery, Purpose
 from services.companies.register import Register
 from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
@@ -177,6 +178,30 @@ async def test_a_removed_company_is_gone_and_its_id_is_not_given_again(pool: Poo
         await add(pool)
 
 
+async def test_with_a_company_go_its_endpoints_and_what_there_was_to_tell(pool: Pool) -> None:
+    tables = ("endpoints", "endpoint_messages", "alerts", "notify_turns")
+    for company_id in ("acme", "other"):
+        await add(pool, company_id, contacts=(MIA,))
+        async with pool.acquire() as conn:
+            made, _ = await endpoints.add(
+                conn, VAULT, company_id, NewEndpoint(url="https://a.example/", format="slack")
+            )
+        await pool.execute(
+            "INSERT INTO endpoint_messages (company_id, endpoint_id, flag_id, flag, created_at)"
+            " VALUES ($1, $2, $2, '{}', $3)",
+            *(company_id, made.endpoint_id, NOW),
+        )
+        await pool.execute(
+            "INSERT INTO alerts (company_id, flag_id, kind, verified, deadline_at, taken_at, flag)"
+            " VALUES ($1, $2, 'WEBHOOK_SILENT', true, $3, $3, '{}')",
+            *(company_id, made.endpoint_id, NOW),
+        )
+    async with pool.acquire() as conn:
+        await admin.remove_company(conn, "acme", NOW)
+    for table in tables:
+        assert {row[0] for row in await pool.fetch(f"SELECT company_id FROM {table}")} == {"other"}
+
+
 async def test_rules_change_one_by_one(pool: Pool) -> None:
     before = (await add(pool)).company
     async with pool.acquire() as conn:
@@ -199,6 +224,90 @@ async def test_people_come_and_go_once_an_address(pool: Pool) -> None:
         await admin.remove_contact(conn, "acme", "Mia@example.com")
         with pytest.raises(CompanyError, match="^contact: "):
             await admin.remove_contact(conn, "acme", "mia@example.com")
+
+
+async def test_a_person_changes_field_by_field_and_is_looked_at_anew(pool: Pool) -> None:
+    before = (await add(pool, contacts=(MIA,))).contacts[0]
+    await pool.execute("UPDATE notify_turns SET due_at = 'infinity'")
+    changes = ContactChanges(delivery="daily", daily_at="07:30", mute=("sync_success", "ORPHANED_LOCAL"))
+    async with pool.acquire() as conn:
+        after = await admin.set_contact(conn, "acme", "MIA@example.com", changes)
+        assert (after.delivery, after.daily_at, after.muted_kinds) == (
+            Delivery.DAILY,
+            time(7, 30),
+            ("ORPHANED_LOCAL", "SYNC_SUCCESS"),
+        )
+        assert (after.contact_id, after.name, after.role, after.language) == (
+            before.contact_id,
+            before.name,
+            before.role,
+            before.language,
+        )
+        assert await pool.fetchval("SELECT isfinite(due_at) FROM notify_turns") is False
+        assert await pool.fetchval("SELECT due_at < now() FROM notify_turns") is True
+        more = ContactChanges(name="Dr. Mia Muster", role="manager", language="en", unmute=("SYNC_SUCCESS",))
+        again = await admin.set_contact(conn, "acme", "mia@example.com", more)
+        assert (again.name, again.role, again.language, again.muted_kinds, again.delivery) == (
+            *("Dr. Mia Muster", "manager", "en"),
+            ("ORPHANED_LOCAL",),
+            Delivery.DAILY,
+        )
+        assert await admin.list_contacts(conn, "acme") == [again]
+        assert await admin.get_contact(conn, "acme", "Mia@example.com") == again
+    register = Register()
+    await register.refresh(pool, VAULT)
+    assert register.contacts("acme") == (again,)
+
+
+async def test_an_address_that_was_refused_takes_mail_again_once_somebody_says_so(pool: Pool) -> None:
+    await add(pool, contacts=(MIA,))
+    await pool.execute("UPDATE contacts SET suppressed_at = $1, suppressed_reason = '550 no such user'", NOW)
+    async with pool.acquire() as conn:
+        same = await admin.set_contact(conn, "acme", "mia@example.com", ContactChanges(language="en"))
+        assert (same.suppressed_at, same.suppressed_reason) == (NOW, "550 no such user")
+        mended = await admin.set_contact(conn, "acme", "mia@example.com", ContactChanges(deliver_again=True))
+        assert (mended.suppressed_at, mended.suppressed_reason) == (None, None)
+
+
+async def test_a_person_with_a_new_address_is_the_same_person_and_the_old_one_has_no_key_to_them(pool: Pool) -> None:
+    before = (await add(pool, contacts=(MIA, NewContact(person="tom@example.com")))).contacts[0]
+    await pool.execute("UPDATE contacts SET suppressed_at = $1, suppressed_reason = '550 no such user'", NOW)
+    token = "SELECT preferences_token FROM contacts WHERE contact_id = $1"
+    known = await pool.fetchval(token, before.contact_id)
+    async with pool.acquire() as conn:
+        with pytest.raises(CompanyError, match="^contact: acme has TOM@example.com already"):
+            await admin.set_contact(conn, "acme", "mia@example.com", ContactChanges(email="TOM@example.com"))
+        same = await admin.set_contact(conn, "acme", "mia@example.com", ContactChanges(email="mia@example.com"))
+        assert (same.suppressed_at, await pool.fetchval(token, before.contact_id)) == (NOW, known)
+        after = await admin.set_contact(conn, "acme", "mia@example.com", ContactChanges(email="mia@praxis.example"))
+    assert (after.contact_id, after.name, after.email) == (before.contact_id, before.name, "mia@praxis.example")
+    assert (after.suppressed_at, after.suppressed_reason) == (None, None)
+    assert await pool.fetchval(token, before.contact_id) != known
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (ContactChanges(email="mia"), "email"),
+        (ContactChanges(delivery="weekly"), "delivery"),
+        (ContactChanges(daily_at="8 o'clock"), "daily_at"),
+        (ContactChanges(mute=("EVERYTHING",)), "mute"),
+        (ContactChanges(unmute=("",)), "unmute"),
+        (ContactChanges(mute=("SYNC_SUCCESS",), unmute=("sync-success",)), "mute"),
+        (ContactChanges(role="boss"), "role"),
+        (ContactChanges(language="fr"), "language"),
+        (ContactChanges(name=" "), "name"),
+    ],
+)
+async def test_a_change_of_a_person_that_cannot_be_is_refused_by_its_name(
+    pool: Pool, changes: ContactChanges, field: str
+) -> None:
+    await add(pool, contacts=(MIA,))
+    async with pool.acquire() as conn:
+        with pytest.raises(CompanyError, match=f"^{field}: "):
+            await admin.set_contact(conn, "acme", "mia@example.com", changes)
+        with pytest.raises(CompanyError, match="^contact: acme has nobody of the address 'x@example.com'"):
+            await admin.set_contact(conn, "acme", "x@example.com", ContactChanges())
 
 
 async def test_a_company_that_is_refused_leaves_nothing(pool: Pool) -> None:
@@ -274,6 +383,14 @@ async def test_a_companys_rules_are_what_was_set_and_the_register_follows(pool: 
         ("compared_fields", ("starts_at", "price")),
         ("verification_wait_seconds", 0),
         ("calcom_base_url", "https://mia:geheim@cal.example/v2"),
+        ("group_wait_seconds", -1),
+        ("group_interval_seconds", 0),
+        ("reminder_seconds", float("nan")),
+        ("urgent_within_seconds", 367 * 86400),
+        ("orphans_per_day_max", -1),
+        ("failed_checks_per_hour_max", 10**9),
+        ("waiting_for_review_max", -1),
+        ("sync_success_min_percent", 100.5),
     ],
 )
 async def test_a_rule_that_cannot_be_is_refused_by_its_name(pool: Pool, rule: str, value: Any) -> None:
@@ -300,6 +417,14 @@ def test_the_command_line_sets_every_rule_and_shows_it(dsn: str) -> None:
         "unpaid_policy": "flag",
         "match_by_attendee": False,
         "verification_wait_seconds": 600.0,
+        "group_wait_seconds": 0.0,
+        "group_interval_seconds": 60.0,
+        "reminder_seconds": 3600.0,
+        "urgent_within_seconds": 0.0,
+        "orphans_per_day_max": 0,
+        "failed_checks_per_hour_max": 3,
+        "waiting_for_review_max": 1000,
+        "sync_success_min_percent": 99.5,
     }
     switches = [f"--{name.replace('_', '-')}={value}" for name, value in rules.items() if name != "match_by_attendee"]
     switches += ["--compare", "starts_at,status", "--no-match-by-attendee"]
@@ -330,6 +455,65 @@ def test_the_command_line_says_whose_cal_com_can_be_asked_and_shows_no_key(dsn: 
     assert "sesame" not in said + call("list") + call("list", "--json")
 
 
+def test_the_command_line_changes_how_a_person_is_told_and_shows_it(dsn: str) -> None:
+    environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key()}
+
+    def call(*arguments: str, exit_code: int = 0) -> str:
+        called = CliRunner().invoke(main, ["companies", *arguments], env=environ, catch_exceptions=False)
+        assert called.exit_code == exit_code, called.output
+        return called.output
+
+    call("add", "acme", "--name", "Acme", "--contact", "Mia Muster <mia@example.com>")
+    change = ("contacts", "set", "acme", "mia@example.com")
+    said = call(*change, "--delivery", "daily", "--daily-at", "07:30", "--mute", "SYNC_SUCCESS", "--language", "de")
+    assert said == "Mia Muster <mia@example.com>, admin, de: mail daily at 07:30; not about SYNC_SUCCESS.\n"
+    told = json.loads(call(*change, "--unmute", "sync_success", "--role", "manager", "--name", "M. Muster", "--json"))
+    assert (told["delivery"], told["daily_at"], told["muted_kinds"]) == ("daily", "07:30:00", [])
+    assert (told["role"], told["name"]) == ("manager", "M. Muster")
+    assert "daily at 07:30" in call("contacts", "list", "acme")
+    assert call(*change, "--daily-at", "25:00", exit_code=2).startswith("reconcal: daily_at: '25:00'")
+    assert call(*change, "--delivery", "weekly", exit_code=2).startswith("reconcal: delivery: 'weekly' is none of")
+    assert call("contacts", "add", "acme", "Tom <tom@praxis>", exit_code=2) == (
+        "reconcal: email: 'tom@praxis' has no complete domain\n"
+    )
+    assert "at least one option" in call(*change, exit_code=2)
+    assert call(*change, "--email", "m@praxis.example").startswith("M. Muster <m@praxis.example>, manager, de: ")
+
+
+def test_the_command_line_lists_the_figures_that_are_a_companys_own(dsn: str) -> None:
+    environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key()}
+
+    def call(*arguments: str) -> str:
+        called = CliRunner().invoke(main, ["companies", *arguments], env=environ, catch_exceptions=False)
+        assert called.exit_code == 0, called.output
+        return called.output
+
+    call("add", "acme", "--name", "Acme")
+    assert "figures" not in call("list")
+    call("set", "acme", "--orphans-per-day-max", "20", "--group-wait-seconds", "1.5")
+    (said,) = [line for line in call("list").splitlines() if "figures" in line]
+    assert said == "acme has figures of its own: --group-wait-seconds 1.5, --orphans-per-day-max 20"
+
+
+async def test_the_command_line_shows_why_mail_is_refused_and_what_to_do(pool: Pool, dsn: str) -> None:
+    await add(pool, contacts=(MIA,))
+    await pool.execute("UPDATE contacts SET suppressed_at = $1, suppressed_reason = '550 no such user'", NOW)
+
+    async def call(*arguments: str) -> str:
+        called = await asyncio.to_thread(
+            CliRunner().invoke, main, ["companies", "contacts", *arguments], env={"RECONCAL_POSTGRES_DSN": dsn}
+        )
+        assert called.exit_code == 0, called.output
+        return called.output
+
+    listed = await call("list", "acme")
+    assert "2026-11-24 09:00:00" in listed
+    assert "550 no such user" in listed
+    assert "reconcal companies contacts set acme EMAIL --deliver-again" in listed
+    assert (await call("set", "acme", "mia@example.com", "--deliver-again")).endswith("mail at once.\n")
+    assert "550" not in await call("list", "acme")
+
+
 def test_the_command_line_names_the_rule_that_it_refuses(dsn: str) -> None:
     environ = {"RECONCAL_POSTGRES_DSN": dsn, "RECONCAL_SECRET_KEY": new_key()}
     for option, value, field in (
@@ -337,6 +521,10 @@ def test_the_command_line_names_the_rule_that_it_refuses(dsn: str) -> None:
         ("--compare", "price", "compared_fields"),
         ("--unpaid-window-seconds", "0", "unpaid_window_seconds"),
         ("--unpaid-policy", "perhaps", "--unpaid-policy"),
+        ("--group-interval-seconds", "0", "group_interval_seconds"),
+        ("--sync-success-min-percent", "101", "sync_success_min_percent"),
+        ("--orphans-per-day-max", "few", "--orphans-per-day-max"),
+        ("--contact", "Mia Muster <mia>", "email"),
     ):
         arguments = ["companies", "add", "acme", "--name", "Acme", option, value]
         called = CliRunner().invoke(main, arguments, env=environ)

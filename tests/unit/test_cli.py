@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from email import message_from_string
 from pathlib import Path
 
 import asyncpg
@@ -16,10 +17,12 @@ from services.cli import COMMANDS, main
 from services.cli.contacts import contacts_of
 from services.cli.failures import failure_of
 from services.companies.checks import CompanyError
+from services.notifier import samples
+from services.notifier.letter import Letter, Occasion
 from services.plumbing.migrate import MigrationError
 from services.plumbing.settings import SettingsError
 
-LATER = {"console", "users", "explain", "replay", "simulate", "doctor"}
+LATER = {"users", "explain", "replay", "simulate", "doctor"}
 
 RECORD = "a59df791-f79a-50c5-a2de-392b3089276a"
 
@@ -70,6 +73,9 @@ def test_an_unknown_command_is_wrong_usage() -> None:
         ["dead-letters", "list"],
         ["status"],
         ["retry", "--company", "acme"],
+        ["notify", "test", "--company", "acme", "--to", "me@example.com"],
+        ["notify", "inbox", "--company", "acme", "--to", "me@example.com"],
+        ["companies", "contacts", "set", "acme", "me@example.com", "--delivery", "daily"],
         ["migrate"],
     ],
 )
@@ -191,3 +197,41 @@ def test_what_is_ours_stays_an_error() -> None:
     assert failure_of(AssertionError("we are wrong")) is None
     assert failure_of(KeyError("x")) is None
     assert failure_of(BrokenPipeError()) is None
+
+
+@pytest.mark.parametrize("kind", ["ORPHANED_LOCAL", "orphaned-local", "Digest", "mixed"])
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_a_sample_mail_is_printed_without_a_database(kind: str, language: str) -> None:
+    text = call("notify", "preview", kind, "--language", language)
+    assert text.exit_code == 0, text.output
+    assert text.output.startswith("Subject: ")
+    assert "Praxis am See" in text.output
+    html = call("notify", "preview", kind, "--language", language, "--format", "html").output
+    assert html.startswith("<!doctype html>")
+    assert f'lang="{language}"' in html
+
+
+def test_a_sample_mail_is_printed_as_bytes_and_as_what_it_tells() -> None:
+    mail = message_from_string(call("notify", "preview", "reminder", "--format", "raw").output)
+    assert mail["To"] == "Mia Muster <mia@example.com>"
+    letter = msgspec.json.decode(call("notify", "preview", "reminder", "--format", "json").output, type=Letter)
+    assert letter.occasion is Occasion.REMINDER
+
+
+def test_every_sample_is_printed_in_both_languages() -> None:
+    for name in samples.NAMES:
+        for language in ("de", "en"):
+            assert call("notify", "preview", name, "--language", language).exit_code == 0
+
+
+def test_a_sample_that_there_is_not_is_one_line_that_lists_those_there_are() -> None:
+    said = call("notify", "preview", "everything")
+    assert said.exit_code == 2
+    assert said.output.startswith("reconcal: there is no sample 'everything': orphaned_local, ")
+    assert said.output.count("\n") == 1
+
+
+def test_a_sender_that_is_no_address_is_named_by_its_setting() -> None:
+    said = call("notify", "preview", "digest", RECONCAL_MAIL_FROM="nobody")
+    assert (said.exit_code, said.output.count("\n")) == (2, 1)
+    assert said.output.startswith("reconcal: RECONCAL_MAIL_FROM: 'nobody' is not an address")

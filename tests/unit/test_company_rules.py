@@ -1,13 +1,28 @@
 """A company's rules as they are given, on the command line and to `admin`."""
 
+import re
+from datetime import time
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from schemas.flags import Kind
 from schemas.rules import COMPARED, Waiting
-from services.cli.company_rules import chosen_of
+from services.cli.company_rules import chosen_of, rules
 from services.companies import checks
+from services.companies.admin import Changes, NewCompany
 from services.companies.checks import CompanyError
+from services.companies.model import Delivery
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "company-rules.md"
+
+
+@click.command()
+@rules
+def every_rule() -> None:
+    """Has the options of all rules."""
 
 
 @pytest.mark.parametrize(
@@ -69,3 +84,117 @@ def test_a_window_that_cannot_be_is_refused_by_its_name(given: float) -> None:
 )
 def test_the_command_line_says_no_more_than_was_given(given: dict[str, Any], chosen: dict[str, Any]) -> None:
     assert chosen_of(given) == chosen
+
+
+def test_every_rule_stands_in_the_reference_with_its_default() -> None:
+    rows = [line for line in REFERENCE.read_text("utf-8").splitlines() if line.startswith("| `--")]
+    for option in every_rule.params:
+        assert isinstance(option, click.Option)
+        row = next(line for line in rows if f"`{option.opts[0]}`" in line.split("|")[1])
+        default = re.search(r"\[default: (\d[^\]]*|flag|ignore|starts_at[^\]]*)\]", option.help or "")
+        assert default is None or default[1] in row.split("|")[2]
+
+
+def test_every_rule_is_a_field_of_a_companys_with_the_default_that_its_help_says() -> None:
+    fresh = NewCompany(company_id="acme", name="Acme")
+    for option in every_rule.params:
+        assert isinstance(option, click.Option)
+        assert option.name in Changes.__struct_fields__
+        default = re.search(r"\[default: (\d+)\]", option.help or "")
+        if default and option.name != "settling_window_seconds":
+            assert getattr(fresh, option.name) == float(default[1])
+
+
+@pytest.mark.parametrize("given", [-1, 1_000_001])
+def test_a_limit_that_cannot_be_is_refused_by_its_name(given: int) -> None:
+    with pytest.raises(CompanyError, match="^orphans_per_day_max: 0 to 1000000 is wanted"):
+        checks.count(given, "orphans_per_day_max")
+
+
+@pytest.mark.parametrize("given", [-0.1, 100.1, float("nan"), float("inf")])
+def test_a_share_is_of_a_hundred(given: float) -> None:
+    with pytest.raises(CompanyError, match="^sync_success_min_percent: 0 to 100 is wanted"):
+        checks.percent(given, "sync_success_min_percent")
+
+
+def test_some_times_may_be_none_at_all_and_others_not() -> None:
+    assert checks.seconds(0, "group_wait_seconds", or_none=True) == 0
+    with pytest.raises(CompanyError, match="^group_wait_seconds: 0 and at most"):
+        checks.seconds(-1, "group_wait_seconds", or_none=True)
+    with pytest.raises(CompanyError, match="^group_interval_seconds: more than 0"):
+        checks.seconds(0, "group_interval_seconds")
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "email"),
+    [
+        ("Mia Muster <mia@example.com>", "Mia Muster", "mia@example.com"),
+        ('"Muster, Mia" <mia.muster+cal@praxis.example.co.uk>', "Muster, Mia", "mia.muster+cal@praxis.example.co.uk"),
+        ("o'neil@xn--mller-kva.de", "o'neil@xn--mller-kva.de", "o'neil@xn--mller-kva.de"),
+        ("root@localhost", "root@localhost", "root@localhost"),
+    ],
+)
+def test_a_person_is_a_name_and_an_address_or_an_address(given: str, name: str, email: str) -> None:
+    assert checks.person(given) == (name, email)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "mia",
+        "Mia Muster <mia>",
+        "@example.com",
+        "mia@praxis",
+        "mia@10.0.0.1",
+        ".mia@example.com",
+        "mia..muster@example.com",
+        "mia@-example.com",
+        "mia@example..com",
+        "müller@example.com",
+        "x" * 65 + "@example.com",
+        "mia@" + "x" * 64 + ".com",
+        "mia@" + "x." * 130 + "com",
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_its_name_in_one_line(given: str) -> None:
+    with pytest.raises(CompanyError, match="^email: ") as refused:
+        checks.person(given)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", " ", "mia@", "a@example.com, b@example.com", "Muster, Mia <mia@example.com>", "mia@example.com\nBcc: x@y.de"],
+)
+def test_a_contact_is_one_person(given: str) -> None:
+    with pytest.raises(CompanyError, match="^contact: one person like 'Mia Muster <mia@example.com>' is wanted"):
+        checks.person(given)
+
+
+def test_a_domain_with_letters_of_its_own_is_said_as_mail_servers_spell_it() -> None:
+    with pytest.raises(CompanyError, match="^email: .* wanted as mail servers spell it: mia@xn--mller-kva.de$"):
+        checks.email("mia@müller.de")
+
+
+@pytest.mark.parametrize(("given", "read"), [("08:00", time(8)), ("00:00", time(0)), ("23:59", time(23, 59))])
+def test_a_time_of_day_is_hours_and_minutes(given: str, read: time) -> None:
+    assert checks.time_of_day(given) == read
+
+
+@pytest.mark.parametrize("given", ["", "8", "8:00", "24:00", "08:60", "08:00:00", "08:00+01:00", "noon", "0\u0668:00"])
+def test_what_is_no_time_of_day_is_refused_by_its_name(given: str) -> None:
+    with pytest.raises(CompanyError, match="^daily_at: .* is not a time of day like 08:00"):
+        checks.time_of_day(given)
+
+
+def test_kinds_are_known_in_any_case_and_given_once() -> None:
+    kinds = checks.kinds(["waiting-for-review", "ORPHANED_LOCAL", "orphaned_local "], "mute")
+    assert kinds == [Kind.ORPHANED_LOCAL, Kind.WAITING_FOR_REVIEW]
+    with pytest.raises(CompanyError, match="^mute: 'ORPHANS' is none of ORPHANED_LOCAL, "):
+        checks.kinds(["ORPHANS"], "mute")
+
+
+def test_a_delivery_is_one_of_three() -> None:
+    assert checks.delivery("daily") is Delivery.DAILY
+    with pytest.raises(CompanyError, match="^delivery: 'weekly' is none of immediate, daily, none"):
+        checks.delivery("weekly")
