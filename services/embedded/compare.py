@@ -1,7 +1,7 @@
 """What was planted beside what was found, record by record. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -59,13 +59,21 @@ def compare(cases: Iterable[Case], records: Iterable[Mapping[str, Any]]) -> Comp
 
 def mailed_in_vain(cases: Iterable[Case], mails: Iterable[Mapping[str, Any]]) -> list[str]:
     """Name the mails about what must never be flagged; mails in the shape of `GET {mailbox}/messages`."""
-    subjects = [mail["subject"].split() for mail in mails]
     well = {name: case for case in cases if case.truth.flags == 0 for name in _mail_names(case.truth)}
-    return [f"{well[words[-1]].kind}: a mail went out about {words[-1]}" for words in subjects if words[-1] in well]
+    named = [name for mail in mails for name in words_of(mail)]
+    return [f"{well[name].kind}: a mail went out about {name}" for name in named if name in well]
+
+
+def words_of(mail: Mapping[str, Any]) -> list[str]:
+    """Give the words of a mail's text, the names of records among them, without what stands around them."""
+    return [word.strip(_AROUND) for word in mail["text"].split()]
+
+
+_AROUND: Final = ".,:;()"
 
 
 def _mail_names(truth: Truth) -> list[str]:
-    """Give what the subject of a mail ends in."""
+    """Give how a mail names a record."""
     return [f"#{truth.appointment_id}", *([truth.uid] if truth.uid else [])]
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from schemas.flags import Kind
 from services.embedded import clinic, morning
-from services.embedded.compare import Comparison
+from services.embedded.compare import Comparison, words_of
 from services.embedded.morning import Case
 
 _PRACTICE: Final = [recipe.kind for recipe in morning.RECIPES]
@@ -18,7 +18,7 @@ _CLINIC: Final = [recipe.kind for recipe in clinic.RECIPES]
 
 
 class Sums(Struct, frozen=True, kw_only=True):
-    """Over both companies: records that an answer of Cal.com mended; flags that were raised, and that ended."""
+    """Over both companies: records that an answer of Cal.com mended; flags about records, raised and ended."""
 
     healed: int
     flags: int
@@ -67,16 +67,19 @@ def show_sums(screen: Console, sums: Sums, mails: list[dict[str, Any]], in_vain:
     mailed = "and no mail was sent" if not in_vain else f"and {len(in_vain)} mails were sent all the same"
     screen.print(f"{sums.healed} lost webhooks were healed by asking Cal.com, {mailed}.")
     screen.print(f"{sums.flags} flags were raised; {sums.resolved} ended when the other side came late.")
-    screen.print(f"{len(mails)} mails went to {people} people. One of them:\n", soft_wrap=True)
+    screen.print(f"{len(mails)} mails told {people} people of all of them:\n")
+    for mail in mails:
+        screen.print(f"  {mail['to'][0]:22} {mail['subject']}", soft_wrap=True)
 
 
 def show_mail(screen: Console, cases: Iterable[Case], mails: Iterable[Mapping[str, Any]]) -> None:
-    """Show the mail about an appointment that Cal.com has no booking of: the case that all of this is for."""
+    """Show a mail that tells of an appointment of which Cal.com has no booking: the case that all of this is for."""
     alone = {f"#{case.truth.appointment_id}" for case in cases if case.truth.code is Kind.ORPHANED_LOCAL}
-    mail = next((mail for mail in mails if mail["subject"].split()[-1] in alone), None)
+    mail = next((mail for mail in mails if alone & set(words_of(mail))), None)
     if mail is None:
-        screen.print("  none about an appointment without a booking")
+        screen.print("\nNone of them is about an appointment without a booking.")
         return
+    screen.print("\nOne of them:\n")
     head = [f"To: {', '.join(mail['to'])}", f"Subject: {mail['subject']}", ""]
     for line in (*head, *mail["text"].rstrip().splitlines()):
         screen.print(f"  {line}", soft_wrap=True)
