@@ -14,7 +14,7 @@ from typing import Final
 import click
 import msgspec
 
-from tests.bench import deadlines, idle, ingest, open_records, reconciler
+from tests.bench import deadlines, idle, ingest, mails, open_records, reconciler
 from tests.bench.findings import Figure, Findings, Plan, UnmeasuredError, table
 from tests.bench.ground import Ground, ground
 from tests.bench.machine import described, load
@@ -24,6 +24,7 @@ Bench = Callable[[Ground, Plan], Awaitable[Findings]]
 BENCHES: Final[dict[str, Bench]] = {
     "reconciler": reconciler.measure,
     "deadlines": deadlines.measure,
+    "mails": mails.measure,
     "ingest": ingest.measure,
     "idle": idle.measure,
     "open-records": open_records.measure,

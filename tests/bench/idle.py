@@ -12,13 +12,13 @@ from tests.bench.machine import cpu_seconds
 
 RSS_MB: Final = 120.0
 CPU_PERCENT: Final = 2.0
-_ROLES: Final = ("ingest", "reconciler", "verifier", "notifier")
+_ROLES: Final = ("ingest", "reconciler", "verifier", "notifier", "console")
 
 
 async def measure(ground: Ground, plan: Plan) -> Findings:
     """Start each, let them settle, and look at them for a while."""
     settle_seconds, watch_seconds = (5.0, 8.0) if plan.quick else (15.0, 20.0)
-    settings = await ground.settings()
+    settings = await ground.settings(verifier_port="0", console_port="0")
     await companies(settings, COMPANIES)
     services = {role: ground.start(role, settings) for role in _ROLES}
     for service in services.values():

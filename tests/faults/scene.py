@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from schemas import topics
 from schemas.envelope import Delivery
+from schemas.flags import RECORD_KINDS
 from services.companies.admin import Added, NewCompany, add
 from services.plumbing import postgres
 from services.plumbing.postgres import Pool
@@ -122,10 +123,11 @@ class Scene:
         await until(nothing_left, seconds)
 
     async def flags(self) -> list[Any]:
-        """Give every flag that was ever raised, with the ids of both sides, oldest first."""
+        """Give every flag about a record that was ever raised, with the ids of both sides, oldest first."""
         return await self.pool.fetch(
             "SELECT f.*, r.appointment_id, r.booking_uid FROM flags f LEFT JOIN records r USING (company_id, record_id)"
-            " ORDER BY raised_at"
+            " WHERE f.kind = ANY($1::text[]) ORDER BY raised_at",
+            list(RECORD_KINDS),
         )
 
     async def flagged(self, company_id: str, seconds: float = 20.0) -> list[Any]:

@@ -16,7 +16,7 @@ from tests.support.senders import Senders
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 COMPANY: Final = on_partition(0, PARTITIONS)
-ROLES: Final = ("ingest", "reconciler", "notifier")
+ROLES: Final = ("ingest", "reconciler", "notifier", "console")
 STOP_SECONDS: Final = 10.0
 
 
