@@ -188,8 +188,11 @@ class Postman:
         )
 
     def _broken(self, step: _Step, error: Exception) -> tuple[Fate, str, Trouble]:
-        """Judge a connection that failed. Where the mail or its recipient may be why, the others are tried."""
-        ours = step in {_Step.RSET, _Step.MAIL} or (isinstance(error, SMTPResponseException) and error.code == CLOSING)
+        """Judge a connection that failed. Where the mail or its recipient may be why, the others are tried.
+
+        A 421 there, too: a server that says it of one recipient, again and again, must not hold up all.
+        """
+        ours = step in {_Step.RSET, _Step.MAIL}
         what = f"{self._server.failed(error)} (after {step})"
         trouble = self._server.trouble(TroubleKind.SMTP_UNREACHABLE, f"{what}. Where this stays, look at its log.")
         return Fate.AWAY if ours else Fate.LATER, plain(what, 300), trouble
