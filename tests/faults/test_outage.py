@@ -71,7 +71,7 @@ async def test_a_door_that_died_holds_decisions_for_a_while_and_the_flags_made_t
     fragile.start("ingest", **by_wire)
     await fragile.drained()
     view = await fragile.holds()
-    assert {flag.why.silent_doors for flag in view.raised.values()} == {(name,)}
+    assert {flag.why.silent_doors for flag in view.of_records.values()} == {(name,)}
     assert len(view.resolved) == 1, "what had lain in its spool came at last"
 
 

@@ -108,7 +108,7 @@ async def test_a_damaged_spool_is_set_aside_and_said_and_the_door_opens(
     fragile.start("reconciler", door_silence_seconds=SILENCE_SECONDS)
     view = await fragile.holds()
     assert any(e.body == Case(COMPANY, 20).appointment() for e in view.envelopes)
-    assert all(flag.why.silent_doors for flag in view.raised.values()), "nobody knows what had lain in it"
+    assert all(flag.why.silent_doors for flag in view.of_records.values()), "nobody knows what had lain in it"
 
 
 def _damage(directory: Path) -> None:

@@ -83,7 +83,8 @@ async def test_two_workers_and_many_deadlines_make_one_flag_each(faults: Scene) 
         await _owns(worker, PARTITIONS // 2)
     await faults.publish(both_sides(alone, Random(35)))
     view = await faults.holds(alone)
-    assert len(view.told) == len(view.raised) == len(alone)
+    assert len(view.of_records) == len(alone)
+    assert len(view.told) == len(view.raised)
 
 
 async def test_a_match_at_the_very_deadline_is_a_match_or_a_flag_that_is_resolved(faults: Scene) -> None:
@@ -95,7 +96,7 @@ async def test_a_match_at_the_very_deadline_is_a_match_or_a_flag_that_is_resolve
     for begin in range(0, len(pairs), 40):
         await _partners_at_the_deadline(faults, pairs[begin : begin + 40], window, random)
     view = await faults.holds()
-    assert set(view.raised) == set(view.resolved), "no flag stays open"
+    assert set(view.of_records) <= set(view.resolved), "no flag stays open"
     assert 0 < len(view.raised) < len(pairs), "some came before, some after"
     assert {(r.status, r.flag) for r in view.records} == {("synced", None)}
 

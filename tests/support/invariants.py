@@ -43,6 +43,11 @@ class View(Struct, kw_only=True):
     home_of: Callable[[str], int]  # a company's partition
     until: datetime  # every deadline before this moment has fired
 
+    @property
+    def of_records(self) -> dict[UUID, Flag]:
+        """Give the flags about records that were raised: others are about a company, and come when it has many."""
+        return {flag_id: flag for flag_id, flag in self.raised.items() if flag.kind in RECORD_KINDS}
+
 
 def check(view: View) -> None:
     """Check all of them; the first that does not hold raises with what is wrong."""
