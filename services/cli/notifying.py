@@ -32,7 +32,6 @@ _MEND_ADDRESS: Final = (
     "`--email NEW` where it is the wrong address"
 )
 _SINCE: Final = "%Y-%m-%d %H:%M UTC"
-_CAUSES: Final = (Kind.WEBHOOK_SILENT, Kind.CALCOM_INCIDENT)
 
 _LETTERS: Final = """
 SELECT channel, state, count(*) AS count FROM letters WHERE created_at > $1 GROUP BY 1, 2 ORDER BY 1, 2"""
@@ -215,9 +214,9 @@ def _cut(found: Notifying) -> None:
 
 async def _held(connection: Connection) -> list[Held]:
     """Say what waits for which cause, by the rule by which the notifier holds it back."""
-    kinds: dict[Kind, Counter[str]] = {cause: Counter() for cause in _CAUSES}
-    companies: dict[Kind, set[str]] = {cause: set() for cause in _CAUSES}
-    for row in await connection.fetch(_UNTOLD, list(_CAUSES)):
+    kinds: dict[Kind, Counter[str]] = {cause: Counter() for cause in grouping.CAUSES}
+    companies: dict[Kind, set[str]] = {cause: set() for cause in grouping.CAUSES}
+    for row in await connection.fetch(_UNTOLD, list(grouping.CAUSES)):
         for cause in (Kind(kind) for kind in row["causes"]):
             held = grouping.held_by({cause})
             unverified = held.unverified and not row["verified"] and row["kind"] in RECORD_KINDS
@@ -227,7 +226,7 @@ async def _held(connection: Connection) -> list[Held]:
                 break
     return [
         Held(cause=cause, companies=len(companies[cause]), kinds=dict(kinds[cause].most_common()))
-        for cause in _CAUSES
+        for cause in grouping.CAUSES
         if kinds[cause]
     ]
 

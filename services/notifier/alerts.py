@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.flags import NOT_VERIFIED, RECORD_KINDS, Flag, FlagType, Kind
+from schemas.flags import NOT_VERIFIED, RECORD_KINDS, Flag, FlagType
+from services.notifier.grouping import CAUSES
 from services.plumbing.postgres import BEFORE_ALL, FOREVER, Connection, columns
 from services.words.story import starts_at
 
@@ -40,9 +41,6 @@ WITH touched AS MATERIALIZED (
 UPDATE notify_turns n SET due_at = '-infinity', urgent_at = least(n.urgent_at, t.urgent_at)
 FROM touched t WHERE n.company_id = t.company_id AND n.recipient_id = t.recipient_id"""
 
-#: Causes of which letters tell once; the one is over, the other is told.
-_CAUSES: Final = (Kind.WEBHOOK_SILENT, Kind.CALCOM_INCIDENT)
-
 
 async def note(connection: Connection, raised: Sequence[Flag], resolved: Sequence[Flag], at: datetime) -> None:
     """Note what there is to tell, and have those looked at who may be told; in the caller's transaction. Twice is once.
@@ -54,9 +52,9 @@ async def note(connection: Connection, raised: Sequence[Flag], resolved: Sequenc
     if resolved:
         ends = columns((flag.company_id, flag.resolves, _json(flag)) for flag in resolved)
         await connection.execute(_RESOLVE, *ends, at)
-    over = sorted({flag.company_id for flag in resolved if flag.kind in _CAUSES})
+    over = sorted({flag.company_id for flag in resolved if flag.kind in CAUSES})
     if over:
-        await connection.execute(_RELEASE, over, at, [kind.value for kind in _CAUSES])
+        await connection.execute(_RELEASE, over, at, [kind.value for kind in CAUSES])
     urgent: dict[str, datetime] = {}
     for flag in (*raised, *resolved):
         urgent[flag.company_id] = min(urgent.get(flag.company_id, FOREVER), urgent_at(flag, at))

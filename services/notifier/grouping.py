@@ -19,6 +19,8 @@ URGENT_WAIT_SECONDS: Final = 2.0
 #: Each reminder waits twice as long as the one before, but no longer than this, unless the company wants it rarer.
 REMINDER_MOST_SECONDS: Final = 86_400.0
 
+#: What is told once, and holds back what it explains while it is open; see `held_by`.
+CAUSES: Final = (Kind.WEBHOOK_SILENT, Kind.CALCOM_INCIDENT)
 _ORPHANS: Final = frozenset({Kind.ORPHANED_LOCAL, Kind.ORPHANED_CALCOM})
 #: What an open flag about the company explains.
 _BY_SILENCE: Final = _ORPHANS | {Kind.ORPHANS_A_DAY, Kind.WAITING_FOR_REVIEW, Kind.SYNC_SUCCESS}

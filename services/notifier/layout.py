@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from schemas.flags import RECORD_KINDS, THRESHOLDS, Flag, Kind
+from services.notifier.grouping import CAUSES
 from services.notifier.letter import Company, Letter, Occasion
 from services.words import kinds, story
 from services.words.moments import in_zone, zone
@@ -27,8 +28,7 @@ _CALLED: Final = {
     Kind.WAITING_FOR_REVIEW: mark("Many Cases Wait for Review: %(company)s"),
     Kind.SYNC_SUCCESS: mark("Too Few Appointments in Sync: %(company)s"),
 }
-#: What may hold back single flags.
-_HOLDING: Final = (Kind.WEBHOOK_SILENT, Kind.CALCOM_INCIDENT)
+
 
 _NEED_A_LOOK: Final = mark_n("%(number)s appointment needs a look", "%(number)s appointments need a look")
 _STILL_NEED_A_LOOK: Final = mark_n(
@@ -209,12 +209,12 @@ def _intro(letter: Letter, told: _Sorted, voice: Voice) -> Iterable[str]:
             "Nothing could be delivered to you since %(since)s. This message has everything that is open now.",
             since=since,
         )
-    if letter.held_total and not any(flag.kind in _HOLDING for flag in told.notices):
+    if letter.held_total and not any(flag.kind in CAUSES for flag in told.notices):
         yield voice.tongue.ngettext(*_HELD, letter.held_total)
 
 
 def _notices(letter: Letter, told: _Sorted, voice: Voice) -> Iterable[Section]:
-    holding = [flag.id for flag in told.notices if flag.kind in _HOLDING][-1:]
+    holding = [flag.id for flag in told.notices if flag.kind in CAUSES][-1:]
     for flag in told.notices:
         held = letter.held_total if flag.id in holding else 0
         sentences = (voice.tongue.ngettext(*_HELD_HERE, held),) if held else ()

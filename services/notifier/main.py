@@ -15,7 +15,7 @@ from services.notifier.mail.smtp import Postman
 from services.notifier.sender import Sender
 from services.notifier.store import Store
 from services.notifier.troubles import PostgresTroubles
-from services.notifier.turns import Channel, Turns
+from services.notifier.turns import Channel, Turns, forget
 from services.notifier.worker import Worker
 from services.plumbing import health, lifecycle, postgres, telemetry
 from services.plumbing.clock import Clock, WallClock
@@ -28,6 +28,8 @@ GRACE_SECONDS: Final = 3.5
 CLOSE_SECONDS: Final = 1.0
 #: Longer than all that is done with a letter beside handing it over.
 LEASE_MORE_SECONDS: Final = 10.0
+#: How often what ended long ago is forgotten, and what waits is counted.
+CHORES_SECONDS: Final = 15.0
 
 _POOL_SIZES: Final = {"webhooks": 4}
 
@@ -41,7 +43,7 @@ async def serve(
     notifier = _Notifier(settings, clock or WallClock(), stop)
     listener = listener or health.listen(settings.notifier_host, settings.notifier_port)
     telemetry.log().info(telemetry.SERVICE_STARTED, service="notifier", address="{}:{}".format(*listener.getsockname()))
-    parts = ("flags", "mail", "slack", "webhooks")
+    parts = ("flags", "mail", "slack", "webhooks", "chores")
     await lifecycle.together(
         health.serve(health.app(notifier.health), listener, stop),
         *(
@@ -70,6 +72,7 @@ class _Notifier:
             "mail": self._mail,
             "slack": self._slack,
             "webhooks": self._webhooks,
+            "chores": self._chores,
         }
         for part in ("flags", "mail"):
             self.health.unready(part, "not connected yet")
@@ -109,18 +112,20 @@ class _Notifier:
         queued = self._news["webhooks"]
         await Hooks(self._settings, pool, troubles, self._clock, self.health, queued, self._stop).run()
 
+    async def _chores(self, pool: Pool) -> None:
+        """Forget what ended long ago, and show how it stands: whatever the channels are busy with."""
+        while not self._stop.is_set():
+            await forget(pool, self._clock.now())
+            await measure.measure(pool, self._clock.now())
+            self.health.ready("chores")
+            await lifecycle.pause(CHORES_SECONDS, self._stop)
+
     def _sender(self, pool: Pool, courier: Courier) -> Sender:
         channel = courier.channel
         lease_seconds = lease_seconds_of(self._settings, channel)
         turns = Turns(pool, channel, self._holder, mail_from=self._settings.mail_from, lease_seconds=lease_seconds)
-        troubles = PostgresTroubles(pool, self._clock)
-
-        async def chores() -> None:
-            await turns.forget(self._clock.now())
-            await measure.measure(pool, self._clock.now())
-
-        news = self._news[channel.value]
-        return Sender(courier, turns, troubles, self._clock, self.health, news, self._stop, chores)
+        troubles, news = PostgresTroubles(pool, self._clock), self._news[channel.value]
+        return Sender(courier, turns, troubles, self._clock, self.health, news, self._stop)
 
 
 def lease_seconds_of(settings: Settings, channel: Channel) -> float:

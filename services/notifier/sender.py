@@ -1,7 +1,6 @@
 """Sends the letters whose turn it is, most urgent first: one loop a channel."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -16,8 +15,6 @@ from services.words.plain import plain
 
 #: What another process took in is seen within this time.
 POLL_SECONDS: Final = 2.0
-#: What has to be done now and then while there is nothing to send.
-CHORES_SECONDS: Final = 15.0
 #: Between two attempts for a letter that was put off; and between two at a server that is away.
 _FIRST_SECONDS, _MOST_SECONDS = 30.0, 900.0
 _AWAY_MOST_SECONDS: Final = 30.0
@@ -44,13 +41,11 @@ class Sender:
         health: Health,
         news: asyncio.Event,
         stop: asyncio.Event,
-        chores: Callable[[], Awaitable[None]],
     ) -> None:
-        """`news` is set when there may be something to tell. `chores` are done every CHORES_SECONDS."""
+        """`news` is set when there may be something to tell."""
         self._courier, self._turns, self._troubles = courier, turns, troubles
         self._clock, self._health = clock, health
         self._news, self._stop = news, stop
-        self._chores, self._done_at = chores, float("-inf")
         self._backoff = Backoff(0.5, _AWAY_MOST_SECONDS)
         self.away_seconds = 0.0  # how long nothing is to be sent at all, from the last attempt on
 
@@ -58,7 +53,6 @@ class Sender:
         """Send until stop. Errors of the database go up; those of servers do not."""
         while not self._stop.is_set():
             self._news.clear()
-            await self._tidy()
             if not await self.send_one():
                 await self._courier.rest()
                 await self._rest()
@@ -123,12 +117,6 @@ class Sender:
         mend = f"`reconcal companies contacts set {company_id} {address} --deliver-again`"
         detail = f"Mail to {address} is refused: {error.reason}. Mend the address, or have it mended, then {mend}."
         return Trouble(TroubleKind.ADDRESS_REFUSED, detail)
-
-    async def _tidy(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._done_at >= CHORES_SECONDS:
-            self._done_at = now
-            await self._chores()
 
     async def _rest(self) -> None:
         due = await self._turns.next_due()

@@ -286,11 +286,6 @@ class Turns:
         found: datetime | None = await self._pool.fetchval(_DUE, self._channel.value)
         return found
 
-    async def forget(self, at: datetime) -> None:
-        """Drop what has ended long ago."""
-        for statement in _FORGET:
-            await self._pool.execute(statement, at - FORGET)
-
     async def _looked(self, connection: Connection, turn: _Turn, at: datetime) -> Leased | None:
         """Look at one recipient; one whom nobody has thought of must not stop all others."""
         try:
@@ -422,6 +417,12 @@ class Turns:
             tries=turn.attempts + 1,
             urgent=made.urgent,
         )
+
+
+async def forget(pool: Pool, at: datetime) -> None:
+    """Drop what has ended long ago, of all channels."""
+    for statement in _FORGET:
+        await pool.execute(statement, at - FORGET)
 
 
 def _json(value: Struct) -> str:

@@ -19,7 +19,7 @@ RECORDS: Final = [kind.value for kind in RECORD_KINDS]
 
 _CAUSES: Final = """
 SELECT DISTINCT kind FROM alerts
-WHERE company_id = $1 AND resolved_at IS NULL AND kind IN ('WEBHOOK_SILENT', 'CALCOM_INCIDENT')"""
+WHERE company_id = $1 AND resolved_at IS NULL AND kind = ANY($2::text[])"""
 
 # OFFSET 0, here and below, keeps each look at another table one by its key. PostgreSQL would join as it believes the
 # tables to be, which is wrong in a storm, and for one company that has a thousand times as much as the others: it
@@ -112,7 +112,10 @@ class Written(Struct, frozen=True):
 
 async def held(connection: Connection, company_id: str, muted: Sequence[str]) -> Held:
     """Say what the causes hold back that are open; one that the recipient does not want to hear of holds nothing."""
-    causes = {Kind(row["kind"]) for row in await connection.fetch(_CAUSES, company_id)}
+    causes = {
+        Kind(row["kind"])
+        for row in await connection.fetch(_CAUSES, company_id, [kind.value for kind in grouping.CAUSES])
+    }
     return grouping.held_by(causes - {Kind(kind) for kind in muted})
 
 

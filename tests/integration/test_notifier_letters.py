@@ -14,7 +14,7 @@ from schemas.flags import Flag, FlagType, Kind
 from services.notifier import alerts
 from services.notifier.mail.smtp import Postman
 from services.notifier.sender import retry_seconds
-from services.notifier.turns import KEEP, LOOK_WITHIN
+from services.notifier.turns import KEEP, LOOK_WITHIN, forget
 from tests.support.notifying import (
     INTERVAL,
     LEASE_SECONDS,
@@ -784,7 +784,7 @@ async def test_what_ended_long_ago_is_forgotten_and_what_is_open_is_not(notifier
     await notifier.take_in(resolving(gone))
     await notifier.play(INTERVAL)
     notifier.clock.at += timedelta(days=91)
-    await notifier.turns.forget(notifier.clock.at)
+    await forget(notifier.pool, notifier.clock.at)
     assert await notifier.pool.fetchval("SELECT count(*) FROM alerts") == 1
     assert await notifier.pool.fetchval("SELECT count(*) FROM tellings") == 1
     assert await notifier.pool.fetchval("SELECT count(*) FROM letters") == 0

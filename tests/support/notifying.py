@@ -152,7 +152,7 @@ class Notifier:
         """Give one more sender, with a connection and a name of its own."""
         courier = self.courier(by) if isinstance(by, Postman) else by
         troubles, news = PostgresTroubles(self.pool, self.clock), asyncio.Event()
-        return Sender(courier, self.new_turns(pool), troubles, self.clock, self.health, news, self.stop, _nothing)
+        return Sender(courier, self.new_turns(pool), troubles, self.clock, self.health, news, self.stop)
 
     async def company(self, company: str = "praxis", **people: str) -> dict[str, UUID]:
         """Found a company; its people are given as name=role."""
@@ -210,10 +210,6 @@ class Notifier:
             "SELECT c.email, n.type FROM notifications n JOIN contacts c USING (company_id, contact_id) ORDER BY 1, 2"
         )
         return [(row[0].partition("@")[0], row[1]) for row in rows]
-
-
-async def _nothing() -> None:
-    return None
 
 
 def a_flag(company_id: str = "praxis", number: int = 4711, *, in_hours: float = 48, **over: Any) -> Flag:
