@@ -16,14 +16,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from services.embedded.database import EmbeddedDatabase
-from services.plumbing.migrate import migrate
 from services.verifier.gate.budget import Limits
 from tests.faults.practice import COMPANY, SETTINGS, Practice, practice
-from tests.faults.scene import Scene, scene
+from tests.faults.scene import Scene, alone
 from tests.sim.world import quiet
 from tests.support.calcom import KEY
-from tests.support.kafka_server import KafkaServer
 from tests.support.wait import moment, until
 
 #: Of a manual retry, from the command to the decided record, while a sweep runs.
@@ -168,19 +165,16 @@ async def _rest(here: Practice, verifiers: list[Any]) -> None:
 
 async def run(given: argparse.Namespace, folder: Path) -> str:
     """Stand up what is needed, ask, check; gives a line to read. Raises AssertionError."""
-    async with EmbeddedDatabase() as database:
-        await migrate(database.dsn)
-        with KafkaServer() as server:
-            settings = SETTINGS | {"calcom_requests_per_minute": f"{given.per_minute}", "calcom_timeout_seconds": "10"}
-            async with scene(server.bootstrap_servers, database.dsn, folder, **settings) as stage:
-                figures = await asking(
-                    stage,
-                    seconds=given.seconds,
-                    a_minute=given.per_minute,
-                    records=given.records,
-                    every_seconds=given.every,
-                )
-                return f"held: {figures}"
+    settings = SETTINGS | {"calcom_requests_per_minute": f"{given.per_minute}", "calcom_timeout_seconds": "10"}
+    async with alone(folder, **settings) as (stage, _):
+        figures = await asking(
+            stage,
+            seconds=given.seconds,
+            a_minute=given.per_minute,
+            records=given.records,
+            every_seconds=given.every,
+        )
+        return f"held: {figures}"
 
 
 def main(arguments: list[str]) -> int:

@@ -18,10 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.embedded.database import EmbeddedDatabase
-from services.plumbing.migrate import migrate
-from tests.faults.scene import PARTITIONS, Scene, scene
-from tests.support.kafka_server import KafkaServer
+from tests.faults.scene import PARTITIONS, Scene, alone
 from tests.support.load import Case, both_sides, cases, on_partition
 from tests.support.processes import Service
 from tests.support.wait import moment
@@ -90,14 +87,11 @@ async def _spread(stage: Scene, planted: Sequence[Case], ends_at: float, random:
 async def run(seconds: float, ids: int, seed: int, folder: Path) -> str:
     """Stand up what is needed, churn, check; gives a line to read. Raises AssertionError."""
     random = Random(seed)
-    async with EmbeddedDatabase() as database:
-        await migrate(database.dsn)
-        with KafkaServer() as server:
-            async with scene(server.bootstrap_servers, database.dsn, folder) as stage:
-                await stage.companies(COMPANIES)
-                planted = cases(COMPANIES, ids // 2, random)
-                tally = await churn(stage, planted, seconds, random)
-                view = await stage.holds(planted, seconds=120 + ids / 1000)
+    async with alone(folder) as (stage, _):
+        await stage.companies(COMPANIES)
+        planted = cases(COMPANIES, ids // 2, random)
+        tally = await churn(stage, planted, seconds, random)
+        view = await stage.holds(planted, seconds=120 + ids / 1000)
     return (
         f"held: {len(view.envelopes)} envelopes, {len(view.records)} records, {len(view.raised)} flags; "
         f"{tally.killed} kills, {tally.left} goodbyes, {tally.applied} applied meanwhile"

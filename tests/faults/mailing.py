@@ -27,12 +27,9 @@ from msgspec import Struct
 from schemas.envelope import Delivery
 from schemas.flags import Flag
 from schemas.topics import SYNC_FLAGS
-from services.embedded.database import EmbeddedDatabase
 from services.notifier.letter import ROWS
-from services.plumbing.migrate import migrate
-from tests.faults.scene import Scene, scene
+from tests.faults.scene import Scene, alone
 from tests.sim.world import quiet
-from tests.support.kafka_server import KafkaServer
 from tests.support.notifying import NOW, a_flag, resolving
 from tests.support.post_office import CUT, Order, PostOffice, Step
 from tests.support.processes import Service
@@ -300,13 +297,10 @@ def _says(shown: set[str], told: set[str]) -> bool:
 
 async def run(given: argparse.Namespace, folder: Path) -> str:
     """Stand up what is needed, kill, check; gives a line to read. Raises AssertionError."""
-    async with EmbeddedDatabase() as database, PostOffice() as office:
-        await migrate(database.dsn)
-        with KafkaServer() as server:
-            async with scene(server.bootstrap_servers, database.dsn, folder) as stage:
-                figures = await mailing(stage, office, rounds=given.rounds, random=Random(given.seed))
-                assert figures.again or not given.rounds, "no kill met a mail under way"
-                return f"held: {figures}"
+    async with alone(folder) as (stage, _), PostOffice() as office:
+        figures = await mailing(stage, office, rounds=given.rounds, random=Random(given.seed))
+        assert figures.again or not given.rounds, "no kill met a mail under way"
+        return f"held: {figures}"
 
 
 def main(arguments: list[str]) -> int:

@@ -18,10 +18,8 @@ from typing import Final
 from msgspec import Struct
 
 from schemas import topics
-from services.embedded.database import EmbeddedDatabase
 from services.embedded.ports import HOST
-from services.plumbing.migrate import migrate
-from tests.faults.scene import Scene, scene
+from tests.faults.scene import Scene, alone
 from tests.faults.shift import Shift, shift
 from tests.support.kafka_server import KafkaServer
 from tests.support.tcp_proxy import TcpProxy
@@ -136,18 +134,13 @@ async def one_cut_off(
 
 async def run(seconds: float, rate: float, folder: Path, *, cut: bool) -> str:
     """Stand up what is needed, take Kafka away, check; gives a line to read. Raises AssertionError."""
-    async with EmbeddedDatabase() as database:
-        await migrate(database.dsn)
-        with KafkaServer() as server:
-            async with scene(server.bootstrap_servers, database.dsn, folder) as stage:
-                if not cut:
-                    return f"held: {await kafka_away(stage, server, seconds=seconds, rate=rate)}"
-                async with TcpProxy(HOST, server.wire_port, port=server.wire_advertised_port) as wire:
-                    by_wire: dict[str, object] = {"kafka_bootstrap_servers": f"{HOST}:{wire.port}"}
-                    figures = await one_cut_off(
-                        stage, wire, by_wire, seconds=seconds, rate=rate, window_seconds=WINDOW_SECONDS
-                    )
-                    return f"held: {figures}"
+    async with alone(folder) as (stage, server):
+        if not cut:
+            return f"held: {await kafka_away(stage, server, seconds=seconds, rate=rate)}"
+        async with TcpProxy(HOST, server.wire_port, port=server.wire_advertised_port) as wire:
+            by_wire: dict[str, object] = {"kafka_bootstrap_servers": f"{HOST}:{wire.port}"}
+            figures = await one_cut_off(stage, wire, by_wire, seconds=seconds, rate=rate, window_seconds=WINDOW_SECONDS)
+            return f"held: {figures}"
 
 
 def main(arguments: list[str]) -> int:

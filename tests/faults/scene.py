@@ -14,13 +14,16 @@ from schemas import topics
 from schemas.envelope import Delivery
 from schemas.flags import RECORD_KINDS
 from services.companies.admin import Added, NewCompany, add
+from services.embedded.database import EmbeddedDatabase
 from services.plumbing import postgres
+from services.plumbing.migrate import migrate
 from services.plumbing.postgres import Pool
 from services.plumbing.probe import Probe
 from services.plumbing.publisher import Publisher
 from services.plumbing.secrets import Vault
 from services.plumbing.settings import Settings
 from tests.support.invariants import View, check
+from tests.support.kafka_server import KafkaServer
 from tests.support.live_view import live_view
 from tests.support.load import CHUNK, STATUS, Case, Side
 from tests.support.processes import Service
@@ -202,3 +205,13 @@ async def scene(bootstrap_servers: str, dsn: str, folder: Path, **other: str) ->
         await probe.close()
         await publisher.close()
         await postgres.close(pool)
+
+
+@asynccontextmanager
+async def alone(folder: Path, **other: str) -> AsyncIterator[tuple[Scene, KafkaServer]]:
+    """Stand up an Apache Kafka and a PostgreSQL for a command of its own, and a scene on them."""
+    async with EmbeddedDatabase() as database:
+        await migrate(database.dsn)
+        with KafkaServer() as server:
+            async with scene(server.bootstrap_servers, database.dsn, folder, **other) as made:
+                yield made, server

@@ -20,12 +20,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.flags import Flag
-from services.embedded.database import EmbeddedDatabase
-from services.plumbing.migrate import migrate
 from tests.faults.mailing import all_told, found, held, publish
-from tests.faults.scene import Scene, scene
+from tests.faults.scene import Scene, alone
 from tests.sim.world import quiet
-from tests.support.kafka_server import KafkaServer
 from tests.support.notifying import a_flag
 from tests.support.post_office import PostOffice
 from tests.support.processes import Service
@@ -169,14 +166,9 @@ async def _weighed(service: Service) -> AsyncIterator[list[float]]:
 
 async def run(given: argparse.Namespace, folder: Path) -> str:
     """Stand up what is needed, storm, check; gives a line to read. Raises AssertionError."""
-    async with EmbeddedDatabase() as database, PostOffice() as office:
-        await migrate(database.dsn)
-        with KafkaServer() as server:
-            async with scene(server.bootstrap_servers, database.dsn, folder) as stage:
-                figures = await storm(
-                    stage, office, flags=given.flags, seconds=given.seconds, interval_seconds=given.interval
-                )
-                return f"held: {figures}"
+    async with alone(folder) as (stage, _), PostOffice() as office:
+        figures = await storm(stage, office, flags=given.flags, seconds=given.seconds, interval_seconds=given.interval)
+        return f"held: {figures}"
 
 
 def main(arguments: list[str]) -> int:

@@ -33,7 +33,8 @@ from services.notifier.turns import LOOK_WITHIN
 from services.plumbing.migrate import migrate
 from services.plumbing.postgres import BEFORE_ALL, FOREVER
 from tests.sim.world import quiet
-from tests.support.notifying import NOW, Hands, Killed, Mortal, Notifier, Sleeper, a_flag, of_company, resolving
+from tests.support.hand_clock import HandClock
+from tests.support.notifying import NOW, Killed, Mortal, Notifier, Sleeper, a_flag, of_company, resolving
 from tests.support.post_office import CUT, Order, PostOffice, Step
 
 SEEDS: Final = 6
@@ -486,7 +487,7 @@ def _letter(row: Any) -> Letter:
 
 async def play(dsn: str, seed: int, *, steps: int = STEPS) -> str:
     """Live a life and hold it against what must hold; gives a line of figures. Raises AssertionError."""
-    clock = Hands()
+    clock = HandClock(NOW)
     async with PostOffice(clock=clock) as office:
         notifier = await Notifier.open(dsn, office, clock)
         life = Life(notifier, Random(seed))

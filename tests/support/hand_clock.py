@@ -11,6 +11,15 @@ class HandClock:
         self._begin = begin
         self.seconds = 0.0
 
+    @property
+    def at(self) -> datetime:
+        """What it shows; setting it moves the hands."""
+        return self.now()
+
+    @at.setter
+    def at(self, moment: datetime) -> None:
+        self.seconds = (moment - self._begin).total_seconds()
+
     def now(self) -> datetime:
         """See `clock.Clock`."""
         return self._begin + timedelta(seconds=self.seconds)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from services.plumbing.postgres import Pool
 from services.plumbing.secrets import Vault, new_key
 from services.plumbing.settings import Settings, load
 from tests.support import wait
+from tests.support.hand_clock import HandClock
 from tests.support.raw_http import HOST, Heard, RawHttp
 
 KEY: Final = new_key()
@@ -30,24 +31,12 @@ _WAITS: Final = f"SELECT count(*) {_THEIRS} AND wait_event_type = 'Lock'"
 _CUT: Final = f"SELECT pg_terminate_backend(pid) {_THEIRS}"
 
 
-class Hands:
-    """A clock whose hands are moved by hand; begins now, for the reference library looks at the wall."""
-
-    def __init__(self) -> None:
-        self.at = datetime.now(UTC).replace(microsecond=0)
-
-    def now(self) -> datetime:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-
-
 class Desk:
     """A database with endpoints, and what tells them."""
 
     def __init__(self, dsn: str, pool: Pool) -> None:
-        self.dsn, self.pool, self.clock, self.stop = dsn, pool, Hands(), asyncio.Event()
+        self.dsn, self.pool, self.stop = dsn, pool, asyncio.Event()
+        self.clock = HandClock(datetime.now(UTC).replace(microsecond=0))  # the reference library looks at the wall
         self.vault = Vault(KEY)
         self.troubles = PostgresTroubles(pool, self.clock)
         self.secrets: dict[UUID, str | None] = {}

@@ -20,6 +20,7 @@ from services.plumbing import postgres
 from services.plumbing.health import Health
 from services.plumbing.postgres import Pool
 from services.plumbing.settings import Settings, load
+from tests.support.hand_clock import HandClock
 from tests.support.post_office import PostOffice
 
 NOW: Final = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -27,19 +28,6 @@ WAIT: Final = timedelta(seconds=30)
 INTERVAL: Final = timedelta(minutes=5)
 REMINDER: Final = timedelta(hours=4)
 LEASE_SECONDS: Final = 90.0
-
-
-class Hands:
-    """A clock whose hands are moved by hand."""
-
-    def __init__(self) -> None:
-        self.at = NOW
-
-    def now(self) -> datetime:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
 
 
 class Killed(BaseException):
@@ -116,7 +104,7 @@ class Sleeper:
 class Notifier:
     """Store, turns and sender, and a post office that takes the mails."""
 
-    def __init__(self, settings: Settings, pool: Pool, office: PostOffice, clock: Hands) -> None:
+    def __init__(self, settings: Settings, pool: Pool, office: PostOffice, clock: HandClock) -> None:
         self.clock, self.pool, self.office = clock, pool, office
         self.health, self.stop = Health(), asyncio.Event()
         self.settings = settings
@@ -126,7 +114,7 @@ class Notifier:
         self.turns = self.new_turns()
 
     @classmethod
-    async def open(cls, dsn: str, office: PostOffice, clock: Hands | None = None) -> Self:
+    async def open(cls, dsn: str, office: PostOffice, clock: HandClock | None = None) -> Self:
         environ = {
             "RECONCAL_POSTGRES_DSN": dsn,
             "RECONCAL_SMTP_PORT": str(office.smtp_port),
@@ -134,7 +122,7 @@ class Notifier:
             "RECONCAL_CONSOLE_URL": "https://c.example",
         }
         settings = load(environ)
-        return cls(settings, await postgres.connect(settings, name="test"), office, clock or Hands())
+        return cls(settings, await postgres.connect(settings, name="test"), office, clock or HandClock(NOW))
 
     async def close(self) -> None:
         await self.postman.close()
